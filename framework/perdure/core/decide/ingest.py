@@ -1,0 +1,154 @@
+"""Routing events: which runs a batch starts, which waits it may end, what is left for later (A1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.core import ids, paths, routing
+from perdure.core.fold import aging
+from perdure.core.ops import EventData
+from perdure.core.state import PartitionState, Scan
+from perdure.errors import EncodingError
+
+Body = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Incoming:
+    """An entry of the events topic; `event` is None when it cannot be read."""
+
+    offset: int
+    ts: int
+    event: EventData | None
+    channel: tuple[str, int] | None = None
+    """Set on the engine's own events: their origin and number, by which re-sends are dropped."""
+    size: int = 0
+
+
+def ingest(state: PartitionState, batch: Sequence[Incoming]) -> Body:
+    """The `Ingest` record that routes a batch under the partition's config. Batches are contiguous and not empty."""
+    routing_ = _Routing(state)
+    for entry in batch:
+        routing_.take(entry)
+    return routing_.body(batch)
+
+
+class _Routing:
+    """The record in the making."""
+
+    def __init__(self, state: PartitionState) -> None:
+        self._state = state
+        self._events: list[Body] = []
+        self._starts: list[Body] = []
+        self._pairings: list[Body] = []
+        self._delayed: list[int] = []
+        self._skipped: list[Body] = []
+        self._origins: dict[str, int] = {}
+        self._ids: set[str] = set()
+        self._lost = 0
+
+    def take(self, entry: Incoming) -> None:
+        event = entry.event
+        if event is None:
+            self._lost += 1
+            return
+        if entry.channel is not None and not self._advance(*entry.channel):
+            return
+        state = self._state
+        functions = routing.started_by(event["name"], state.config["functions"])
+        delayed = event["ts"] > entry.ts
+        pairings = [] if delayed else pair(state, event)
+        if not (functions or pairings or delayed):
+            return
+        if event["id"] in self._ids or aging.is_known(state, event["id"], entry.ts):
+            reason = "an event of this id was routed before"
+            self._skipped += [{"event": event["id"], "function": f, "reason": reason} for f in functions]
+            return
+        self._ids.add(event["id"])
+        index = len(self._events)
+        self._events.append({"offset": entry.offset, "time": entry.ts, "event": event})
+        for function in functions:
+            run = ids.placed_run(state.generation, state.number, "event", entry.offset, function)
+            self._starts.append({"run": run, "function": function, "event": index})
+        self._pairings += [{"event": index, "path": path, "value": value} for path, value in pairings]
+        if delayed:
+            self._delayed.append(index)
+
+    def _advance(self, origin: str, seq: int) -> bool:
+        if seq <= self._origins.get(origin, self._state.origins.get(origin, 0)):
+            return False
+        self._origins[origin] = seq
+        return True
+
+    def body(self, batch: Sequence[Incoming]) -> Body:
+        state = self._state
+        return {
+            "partition": state.number,
+            "from": state.next,
+            "to": batch[-1].offset + 1,
+            "config": state.config["version"],
+            "events": self._events,
+            "starts": self._starts,
+            "correlates": self._pairings,
+            "delayed": self._delayed,
+            "skipped": self._skipped,
+            "origins": [{"origin": o, "seq": s} for o, s in self._origins.items()],
+            "lost": self._lost,
+        }
+
+
+def pair(state: PartitionState, event: EventData) -> list[tuple[str, bytes]]:
+    """The paths by which waits may look for this event, with its values there."""
+    armed = [path for name, path in state.armed if name == event["name"]]
+    return _values(event, armed) if armed else []
+
+
+def _values(event: EventData, wanted: Iterable[str]) -> list[tuple[str, bytes]]:
+    """Those of the paths that the event has, with their values. Data that is not JSON has none."""
+    found: list[tuple[str, bytes]] = []
+    view: dict[str, Any] | None = None
+    for path in wanted:
+        if not path:
+            found.append((path, b""))
+            continue
+        try:
+            view = paths.event_view(event) if view is None else view
+        except EncodingError:
+            continue
+        known, value = paths.path_value(view, path)
+        if known:
+            found.append((path, value))
+    return found
+
+
+def due(state: PartitionState, now: int, delayed_max: int = 500) -> Body | None:
+    """The `Due` record of the delayed events whose time has come; None when there are none."""
+    offsets = sorted((o for o, entry in state.delayed.items() if entry["event"]["ts"] <= now))[:delayed_max]
+    if not offsets:
+        return None
+    pairings: list[Body] = []
+    for index, offset in enumerate(offsets):
+        event = state.delayed[offset]["event"]
+        pairings += [{"event": index, "path": path, "value": value} for path, value in pair(state, event)]
+    return {"offsets": offsets, "correlates": pairings}
+
+
+def scanned(state: PartitionState, scan_id: int, scan: Scan, batch: Sequence[Incoming], cursor: int) -> Body:
+    """The `Scanned` record of one step of a search; `cursor` is where it stands now."""
+    found: list[Body] = []
+    for entry in batch:
+        event = entry.event
+        if event is None or event["name"] != scan.name or entry.offset >= scan.to or entry.offset in state.delayed:
+            continue
+        time = max(entry.ts, event["ts"])
+        if time < scan.since:
+            continue
+        for _, value in _values(event, (scan.path,)):
+            if scan.value is not None and scan.value != value:
+                continue
+            position = {"partition": state.number, "offset": entry.offset}
+            correlate: Body = {"name": scan.name, "path": scan.path, "value": value, "time": time}
+            found.append(correlate | {"position": position, "event": event})
+    return {"scan": scan_id, "from": scan.cursor, "to": cursor, "done": cursor >= scan.to, "found": found}

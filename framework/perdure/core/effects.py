@@ -1,0 +1,84 @@
+"""What a fold asks for. Only the leader that read the record back performs effects; everyone else drops them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """A run has something for its body: its start, or an item in its inbox."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Something of a run is due at a time (µs)."""
+
+    run: str
+    key: str
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message waits in the outbox for this target."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run reached its end: its clients are answered and its coroutine is let go."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A client asked about a run; it is answered from the fold."""
+
+    client: str
+    command: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim was accepted: who has written it leads, everyone else stops."""
+
+    owner: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """A delayed event is due at a time (µs)."""
+
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Earlier events are to be searched."""
+
+    scan: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """An entry cannot be read or routed; it goes to the dead letters with its reason."""
+
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A new set of functions is in force."""
+
+    version: int
+
+
+Effect = Activate | Arm | Send | Ended | Answer | Claimed | Delayed | Search | Bury | Configured

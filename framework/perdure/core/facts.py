@@ -1,0 +1,74 @@
+"""What is read from the log: an entry, decoded, with its place and its stamp."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.core import codec
+from perdure.errors import EncodingError
+
+KIND = "kind"
+STAMP = "stamp"
+CHANNEL = "channel"
+TRACE = "traceparent"
+UNDECODABLE = "undecodable"
+
+_STAMP = struct.Struct(">16sQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Who wrote a record: the producer instance, its epoch, and the record's number in that producer's life."""
+
+    owner: bytes
+    epoch: int
+    seq: int
+
+    def pack(self) -> bytes:
+        return _STAMP.pack(self.owner, self.epoch, self.seq)
+
+
+def unpack_stamp(data: bytes | None) -> Stamp | None:
+    """The stamp of a header; None when there is none or it is not one."""
+    if data is None or len(data) != _STAMP.size:
+        return None
+    return Stamp(*_STAMP.unpack(data))
+
+
+@dataclass(slots=True)
+class Fact:
+    """One entry as the fold takes it. `offset` is its place, `ts` its append time by the log's clock (µs)."""
+
+    offset: int
+    ts: int
+    kind: str
+    body: dict[str, Any]
+    stamp: Stamp | None
+    raw: bytes
+    channel: tuple[str, int] | None = None
+    """Origin and seq of a message, also when its body cannot be read."""
+
+
+def pack_channel(origin: str, seq: int) -> bytes:
+    return f"{origin}:{seq}".encode()
+
+
+def unpack_channel(data: bytes | None) -> tuple[str, int] | None:
+    if data is None:
+        return None
+    origin, _, seq = data.decode("ascii", "replace").rpartition(":")
+    return (origin, int(seq)) if origin and seq.isdecimal() else None
+
+
+def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) -> Fact:
+    """Decodes an entry of the journal. What cannot be decoded becomes a fact too: every reader sees the same void."""
+    stamp = unpack_stamp(headers.get(STAMP))
+    channel = unpack_channel(headers.get(CHANNEL))
+    try:
+        kind, body = codec.decode(value)
+    except EncodingError as error:
+        return Fact(offset, ts, UNDECODABLE, {"reason": str(error)}, stamp, value, channel)
+    return Fact(offset, ts, kind, body, stamp, value, channel)

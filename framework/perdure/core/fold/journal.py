@@ -1,0 +1,238 @@
+"""The records of the journal: their guards, and what each changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from perdure.core import effects
+from perdure.core.facts import UNDECODABLE, Fact
+from perdure.core.fold import aging, commands, messages, runs
+from perdure.core.state import PartitionState
+from perdure.errors import LevelTooNew
+
+LEVEL = 1
+"""The newest set of record kinds and folds that this code knows."""
+
+Body = dict[str, Any]
+
+
+def fold(state: PartitionState, fact: Fact) -> str | None:
+    """Folds one entry; returns why it is void, if it is.
+
+    Raises LevelTooNew when the log asks for more than this code knows; the owner must stop then.
+    """
+    void = _RECORDS.get(fact.kind, _misplaced)(state, fact)
+    if void:
+        state.voids[void] = state.voids.get(void, 0) + 1
+        return void
+    if fact.ts > state.time:
+        state.time = fact.ts
+    while state.local:
+        name, body = state.local.popleft()
+        messages.take(state, fact, name, body)
+    aging.forget(state)
+    return None
+
+
+def _owned(state: PartitionState, fact: Fact) -> bool:
+    stamp = fact.stamp
+    return stamp is not None and stamp.epoch == state.epoch and stamp.owner == state.owner
+
+
+def _claim(state: PartitionState, fact: Fact) -> str | None:
+    stamp = fact.stamp
+    if stamp is None or fact.body["epoch"] != stamp.epoch:
+        return "claim without a stamp"
+    if stamp.epoch <= state.epoch:
+        return "late claim"
+    state.unclean = state.epoch > 0 and not state.clean
+    state.epoch, state.owner, state.clean = stamp.epoch, stamp.owner, False
+    state.effects.append(effects.Claimed(stamp.owner, stamp.epoch))
+    return None
+
+
+def _commit(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "commit of a former owner"
+    changes = fact.body["changes"]
+    touched = [state.run(change["entity"]) for change in changes]
+    for run, change in zip(touched, changes, strict=True):
+        if run is None or run.prev != change["prev"] or not run.live:
+            return "commit on another state"
+    for run, change in zip(touched, changes, strict=True):
+        if run is not None:
+            runs.change(state, fact, run, change["ops"])
+    for ack in fact.body["acks"]:
+        queue = state.outbox.get(ack["target"])
+        while queue and queue[0][0] <= ack["seq"]:
+            queue.popleft()
+    return None
+
+
+def _ingest(state: PartitionState, fact: Fact) -> str | None:
+    body = fact.body
+    if not _owned(state, fact):
+        return "ingest of a former owner"
+    if body["partition"] != state.number or body["from"] != state.next:
+        return "ingest from another position"
+    if body["config"] != state.config["version"]:
+        return "ingest under another config"
+    state.next = body["to"]
+    events: list[Body] = body["events"]
+    for origin in body["origins"]:
+        state.origins[origin["origin"]] = origin["seq"]
+    for entry in events:
+        aging.remember(state, entry["event"]["id"], fact.ts)
+    for start in body["starts"]:
+        entry: Body = events[start["event"]]
+        runs.create(state, fact, start["run"], start["function"], entry["event"])
+    _correlate(state, events, body["correlates"])
+    for index in body["delayed"]:
+        entry: Body = events[index]
+        state.delayed[entry["offset"]] = entry
+        state.effects.append(effects.Delayed(entry["event"]["ts"]))
+    return None
+
+
+def _correlate(state: PartitionState, events: list[Body], pairings: list[Body]) -> None:
+    for pairing in pairings:
+        entry: Body = events[pairing["event"]]
+        messages.to_cell(state, correlation(state, entry, pairing["path"], pairing["value"]))
+
+
+def correlation(state: PartitionState, entry: Body, path: str, value: bytes) -> Body:
+    """The `Correlate` message of an ingested event."""
+    event = entry["event"]
+    position = {"partition": state.number, "offset": entry["offset"]}
+    return {
+        "name": event["name"],
+        "path": path,
+        "value": value,
+        "time": max(entry["time"], event["ts"]),
+        "position": position,
+        "event": event,
+    }
+
+
+def _due(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "due of a former owner"
+    body = fact.body
+    if any(offset not in state.delayed for offset in body["offsets"]):
+        return "due twice"
+    _correlate(state, [state.delayed.pop(offset) for offset in body["offsets"]], body["correlates"])
+    return None
+
+
+def _scanned(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "search of a former owner"
+    body = fact.body
+    scan = state.scans.get(body["scan"])
+    if scan is None or scan.cursor != body["from"]:
+        return "search from another position"
+    scan.cursor = body["to"]
+    if body["done"]:
+        del state.scans[body["scan"]]
+    else:
+        state.effects.append(effects.Search(body["scan"]))
+    for found in body["found"]:
+        messages.to_cell(state, found)
+    return None
+
+
+def _config(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "config of a former owner"
+    if fact.body["version"] <= state.config["version"]:
+        return "older config"
+    state.config = fact.body
+    state.effects.append(effects.Configured(fact.body["version"]))
+    return None
+
+
+def _level(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "level of a former owner"
+    if fact.body["level"] > LEVEL:
+        raise LevelTooNew(
+            f"partition {state.number} uses record level {fact.body['level']} from offset {fact.offset} on, this"
+            f" version of perdure knows {LEVEL}. Upgrade this worker; until then it leaves the partition alone."
+        )
+    state.level = max(state.level, fact.body["level"])
+    return None
+
+
+def _snapshotted(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "snapshot of a former owner"
+    if state.sets and fact.body["covers"] <= state.sets[-1]["covers"]:
+        return "older snapshot"
+    state.sets = [*state.sets, fact.body][-state.limits.snapshot_sets_max :]
+    return None
+
+
+def _released(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "release of a former owner"
+    state.clean = True
+    return None
+
+
+def _resumed(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "note of a former owner"
+    for suspect in fact.body["steps"]:
+        run = state.run(suspect["run"])
+        pending = run.pending.get(suspect["key"]) if run else None
+        if pending is not None:
+            pending.suspect += not suspect["alone"]
+            pending.alone += suspect["alone"]
+    state.unclean = False
+    return None
+
+
+def _message(state: PartitionState, fact: Fact) -> str | None:
+    origin, seq = fact.body["origin"], fact.body["seq"]
+    if seq != state.inbound.get(origin, 0) + 1:
+        return "message out of its order"
+    state.inbound[origin] = seq
+    name, body = fact.body["body"]
+    messages.take(state, fact, name, body)
+    return None
+
+
+def _command(state: PartitionState, fact: Fact) -> str | None:
+    return commands.take(state, fact)
+
+
+def _undecodable(state: PartitionState, fact: Fact) -> str | None:
+    if fact.channel is not None and fact.channel[1] == state.inbound.get(fact.channel[0], 0) + 1:
+        state.inbound[fact.channel[0]] = fact.channel[1]  # it may not hold up those behind it
+    state.effects.append(effects.Bury(fact.offset, fact.body["reason"]))
+    return UNDECODABLE
+
+
+def _misplaced(state: PartitionState, fact: Fact) -> str | None:
+    state.effects.append(effects.Bury(fact.offset, f"a {fact.kind} record does not belong into a journal"))
+    return "misplaced"
+
+
+_RECORDS: dict[str, Callable[[PartitionState, Fact], str | None]] = {
+    "Claim": _claim,
+    "Commit": _commit,
+    "Ingest": _ingest,
+    "Due": _due,
+    "Scanned": _scanned,
+    "Config": _config,
+    "Level": _level,
+    "Snapshotted": _snapshotted,
+    "Released": _released,
+    "Resumed": _resumed,
+    "Message": _message,
+    "Command": _command,
+    UNDECODABLE: _undecodable,
+}
+
+FOLDED = frozenset(_RECORDS)

@@ -1,0 +1,152 @@
+"""What a message from a partition does here: children, cells, cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from perdure.core import effects
+from perdure.core.facts import Fact
+from perdure.core.fold import channels, runs
+from perdure.core.state import Cell, Item, PartitionState, Run, Scan, Subscription
+
+Body = dict[str, Any]
+
+
+def take(state: PartitionState, fact: Fact, name: str, body: Body) -> None:
+    """Folds one message, whether it came through the log or stayed in this partition."""
+    _MESSAGES[name](state, fact, name, body)
+
+
+def to_cell(state: PartitionState, correlate: Body) -> None:
+    channels.to_cell_of(state, "perdure.Correlate", correlate)
+
+
+def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
+    parent = (body["parent"], body["parent_key"]) if body["parent"] is not None else None
+    if runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent) is None and parent:
+        refused = {"reason": f"a run {body['run']} exists already"}
+        outcome = {"run": parent[0], "key": parent[1], "outcome": ("perdure.ChildRefused", refused)}
+        channels.to_run(state, parent[0], "perdure.ChildOutcome", outcome)
+
+
+def _to_inbox(state: PartitionState, run: Run, item: Item) -> None:
+    run.inbox.append(item)
+    state.effects.append(effects.Activate(run.id))
+
+
+def _child_outcome(state: PartitionState, fact: Fact, name: str, body: Body) -> None:
+    run = state.run(body["run"])
+    if run is not None and body["key"] in run.pending:
+        _to_inbox(state, run, Item(fact.offset, name, body))
+
+
+def _cancel_run(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
+    run = state.run(body["run"])
+    if run is not None and run.live:
+        cancel = {"reason": body["reason"], "force": body["force"]}
+        _to_inbox(state, run, Item(fact.offset, "perdure.CancelAsk", cancel, body["command"]))
+
+
+def _signalled(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
+    run = state.run(body["run"])
+    if run is not None and run.live:
+        signal = {"name": body["name"], "data": body["data"]}
+        _to_inbox(state, run, Item(fact.offset, "perdure.SignalSend", signal, body["command"]))
+
+
+def _event_matched(state: PartitionState, fact: Fact, name: str, body: Body) -> None:
+    run = state.run(body["run"])
+    pending = run.pending.get(body["key"]) if run is not None else None
+    if run is None or pending is None:
+        return
+    event_id = body["event"]["id"]
+    waiting = any(item.name == name and item.body["event"]["id"] == event_id for item in run.inbox)
+    if event_id in run.seen or waiting:  # two waits of one run met the same event: the second goes on waiting
+        run.seen[event_id] = None
+        runs.subscribe(state, run, body["key"], body["time"], scan=False)
+        return
+    _to_inbox(state, run, Item(fact.offset, name, body))
+
+
+def _subscribe(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
+    where = (body["name"], body["path"], body["value"])
+    cell = state.cell(where, make=True) or Cell()
+    sub = Subscription(body["run"], body["key"], body["since"], tuple(body["seen"]))
+    for _, kept in cell.kept:
+        if _fits(kept, sub):
+            _deliver(state, kept, sub)
+            return
+    cell.subscriptions[sub.run, sub.key] = sub
+    remembered = max(cell.forgotten, state.time - state.limits.kept_event_time_max)
+    if body["scan"] or sub.since < remembered:
+        search = {"name": body["name"], "path": body["path"], "value": body["value"], "since": sub.since}
+        for partition in range(state.partitions):
+            channels.to_partition(state, partition, "perdure.Scan", search)
+
+
+def _fits(correlate: Body, sub: Subscription) -> bool:
+    return correlate["time"] >= sub.since and correlate["event"]["id"] not in sub.seen
+
+
+def _deliver(state: PartitionState, correlate: Body, sub: Subscription) -> None:
+    body: Body = {"run": sub.run, "key": sub.key, "position": correlate["position"]}
+    body |= {"time": correlate["time"], "event": correlate["event"]}
+    channels.to_run(state, sub.run, "perdure.EventMatched", body)
+
+
+def _unsubscribe(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
+    where = (body["name"], body["path"], body["value"])
+    cell = state.cell(where)
+    if cell is not None:
+        cell.subscriptions.pop((body["run"], body["key"]), None)
+        if not cell.subscriptions and not cell.kept:
+            del state.cells[where]
+
+
+def _correlate(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
+    where = (body["name"], body["path"], body["value"])
+    cell = state.cell(where, make=True) or Cell()
+    if any(kept["position"] == body["position"] for _, kept in cell.kept):
+        return  # a search found what had come by itself
+    cell.kept.append((fact.ts, body))
+    state.kept.append((fact.ts, where))
+    if len(cell.kept) > state.limits.kept_events_max:
+        cell.forgotten = cell.kept.popleft()[1]["time"] + 1
+    for place in [place for place, sub in cell.subscriptions.items() if _fits(body, sub)]:
+        _deliver(state, body, cell.subscriptions.pop(place))
+
+
+def _arm(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
+    where = (body["name"], body["path"])
+    since = state.armed.get(where)
+    if since is not None and since <= body["since"]:
+        return
+    state.armed[where] = body["since"]
+    _search(state, body, None)
+
+
+def _scan(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
+    _search(state, body, body["value"])
+
+
+def _search(state: PartitionState, body: Body, value: bytes | None) -> None:
+    state.scan_next += 1
+    state.scans[state.scan_next] = Scan(body["name"], body["path"], value, body["since"], -1, state.next)
+    state.effects.append(effects.Search(state.scan_next))
+
+
+_MESSAGES: dict[str, Callable[[PartitionState, Fact, str, Body], None]] = {
+    "perdure.StartChild": _start_child,
+    "perdure.ChildOutcome": _child_outcome,
+    "perdure.CancelRun": _cancel_run,
+    "perdure.Signalled": _signalled,
+    "perdure.EventMatched": _event_matched,
+    "perdure.Subscribe": _subscribe,
+    "perdure.Unsubscribe": _unsubscribe,
+    "perdure.Correlate": _correlate,
+    "perdure.Arm": _arm,
+    "perdure.Scan": _scan,
+}
+
+FOLDED_MESSAGES = frozenset(_MESSAGES)

@@ -1,0 +1,85 @@
+"""Identifiers: run ids, step keys, idempotency keys.
+
+A run's id says where its journal is. `1p3-…` is *placed*: generation 1, partition 3. Any other id was chosen by a
+user and is *named*: its partition is a hash over generation 1, for ever (A16).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from perdure.errors import UsageError
+
+RUN_ID_BYTES_MAX = 256
+STEP_ID_BYTES_MAX = 256
+GENERATED = "~"
+"""Event ids that a client made up start with this; they deduplicate its re-sends only."""
+
+_PLACED = re.compile(r"(\d+)p(\d+)-[a-z2-7]{20}\Z")
+_INDEXED = re.compile(r":\d+\Z")
+
+
+def digest(*parts: str | int | bytes) -> str:
+    """20 letters and digits (100 bits) that stand for the parts; equal parts, equal digest."""
+    h = hashlib.blake2b(digest_size=13)
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        h.update(len(data).to_bytes(4, "big"))
+        h.update(data)
+    return base64.b32encode(h.digest())[:20].decode().lower()
+
+
+def placed_run(generation: int, partition: int, *parts: str | int | bytes) -> str:
+    """The id of a run that lives in this partition; the parts make it unique."""
+    return f"{generation}p{partition}-{digest(*parts)}"
+
+
+def placement(run_id: str) -> tuple[int, int] | None:
+    """Generation and partition of a placed run id; None for a named one."""
+    found = _PLACED.match(run_id)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def named_run(function_id: str, chosen: str) -> str:
+    """The id of a run that a user named: unique within its function."""
+    if not chosen or len(chosen.encode("utf-8", "surrogatepass")) > RUN_ID_BYTES_MAX or not chosen.isprintable():
+        raise UsageError(f"a run id must have 1 to {RUN_ID_BYTES_MAX} bytes of printable text, not {chosen[:80]!r}")
+    return f"{function_id}/{chosen}"
+
+
+def check_step_id(step_id: object) -> str:
+    """The id itself when it may name a step; UsageError says why not."""
+    if not isinstance(step_id, str) or not step_id:
+        raise UsageError(f"a step needs an id, a non-empty string, as its first argument, not {step_id!r}")
+    if len(step_id) > STEP_ID_BYTES_MAX or len(step_id.encode("utf-8", "surrogatepass")) > STEP_ID_BYTES_MAX:
+        raise UsageError(f"a step id may have {STEP_ID_BYTES_MAX} bytes; {step_id[:40]!r}… has more")
+    if step_id[0] == "~" or _INDEXED.search(step_id):
+        raise UsageError(
+            f"the step id {step_id!r} looks like one of the engine's own: no leading ~, no :digits at its end"
+        )
+    if not step_id.isprintable():
+        raise UsageError(f"the step id {step_id!r} has characters that cannot be printed")
+    return step_id
+
+
+def step_key(path: str, step_id: str, repeat: int) -> str:
+    """A step's key within its run: the task's path, the id, and an index when the id was used before."""
+    return f"{path}/{step_id}:{repeat}" if repeat else f"{path}/{step_id}"
+
+
+def shown_step(key: str) -> str:
+    """What people see of a step's key: the id, and the index when repeated."""
+    return key.partition("/")[2]
+
+
+def idempotency_key(run_id: str, key: str) -> str:
+    """The same for all attempts of a step, and for no other step."""
+    return f"{run_id}/{key}" if key[0] != "/" else f"{run_id}{key}"
+
+
+def fraction(*parts: str | int | bytes) -> float:
+    """A number in [0, 1) that stands for the parts: jitter that every reader agrees on."""
+    data = "\x1f".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=6).digest(), "big") / 2**48

@@ -1,0 +1,81 @@
+"""The ops of a run: what a commit says happened to it.
+
+An op is `(name, fields)`, the form in which fastavro reads and writes the members of a union. *Releases* open a
+turn of the body and carry the time that the body sees; *consequences* are what the body did in that turn, and are
+checked on replay; *book-keeping* is never shown to the body. The fields of each are in `schemas/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+Op = tuple[str, dict[str, Any]]
+
+# Releases
+STARTED = "perdure.Started"
+STEP_DONE = "perdure.StepDone"
+STEP_FAILED = "perdure.StepFailed"
+TIMER_FIRED = "perdure.TimerFired"
+EVENT_GIVEN = "perdure.EventGiven"
+SIGNAL_GIVEN = "perdure.SignalGiven"
+CHILD_ENDED = "perdure.ChildEnded"
+SLOT_GRANTED = "perdure.SlotGranted"
+CANCEL_ASKED = "perdure.CancelAsked"
+RESUMED_BY_USER = "perdure.ResumedByUser"
+FORKED_FROM = "perdure.ForkedFrom"
+
+# Consequences
+ASKED = "perdure.Asked"
+TIMER_SET = "perdure.TimerSet"
+TIMER_DROPPED = "perdure.TimerDropped"
+WAIT_OPENED = "perdure.WaitOpened"
+WAIT_CLOSED = "perdure.WaitClosed"
+STEP_ABANDONED = "perdure.StepAbandoned"
+CHILD_ISSUED = "perdure.ChildIssued"
+CHILD_DROPPED = "perdure.ChildDropped"
+EVENTS_SENT = "perdure.EventsSent"
+SLOT_ASKED = "perdure.SlotAsked"
+SLOT_RELEASED = "perdure.SlotReleased"
+RUN_DONE = "perdure.RunDone"
+RUN_FAILED = "perdure.RunFailed"
+RUN_CANCELLED = "perdure.RunCancelled"
+
+# Book-keeping
+ATTEMPT_FAILED = "perdure.AttemptFailed"
+PARKED = "perdure.Parked"
+VALUE_SET = "perdure.ValueSet"
+
+# The outcomes of a child run
+CHILD_DONE = "perdure.ChildDone"
+CHILD_FAILED = "perdure.ChildFailed"
+CHILD_CANCELLED = "perdure.ChildCancelled"
+CHILD_REFUSED = "perdure.ChildRefused"
+
+RELEASES = frozenset({
+    STARTED, STEP_DONE, STEP_FAILED, TIMER_FIRED, EVENT_GIVEN, SIGNAL_GIVEN, CHILD_ENDED, SLOT_GRANTED, CANCEL_ASKED, RESUMED_BY_USER, FORKED_FROM,
+})
+CONSEQUENCES = frozenset({
+    ASKED, TIMER_SET, TIMER_DROPPED, WAIT_OPENED, WAIT_CLOSED, STEP_ABANDONED, CHILD_ISSUED, CHILD_DROPPED, EVENTS_SENT, SLOT_ASKED, SLOT_RELEASED, RUN_DONE, RUN_FAILED, RUN_CANCELLED,
+})
+BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET})
+ENDS = frozenset({RUN_DONE, RUN_FAILED, RUN_CANCELLED})
+
+
+class EventData(TypedDict):
+    """An event as recorded (`perdure.Event`): `ts` is microseconds since the epoch, `data` is JSON."""
+
+    name: str
+    id: str
+    ts: int
+    key: str
+    v: str | None
+    data: bytes
+
+
+class Failure(TypedDict):
+    """An error as recorded (`perdure.Failure`)."""
+
+    type: str
+    message: str
+    traceback: str
+

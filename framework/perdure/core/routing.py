@@ -1,0 +1,51 @@
+"""Where things live: which partition holds an entity, which functions an event's name starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from perdure.core import ids
+
+
+def partition_of(name: str, partitions: int) -> int:
+    """The partition of a named entity: a hash over generation 1, which never moves (A16)."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") % partitions
+
+
+def run_partition(run_id: str, partitions: int) -> int:
+    """The partition whose journal holds the run; `partitions` is the count of generation 1."""
+    placed = ids.placement(run_id)
+    return placed[1] if placed else partition_of(f"run:{run_id}", partitions)
+
+
+def cell_partition(name: str, path: str, value: bytes, partitions: int) -> int:
+    """The partition where waits and events of one name, path and value meet."""
+    return partition_of(f"cell:{name}|{path}|{value.decode()}", partitions)
+
+
+def event_partition(key: str, partitions: int) -> int:
+    """The partition of the events topic for an event's key."""
+    return partition_of(f"event:{key}", partitions)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a trigger's pattern takes an event's name. `*` at the end stands for any rest."""
+    if pattern.endswith("*"):
+        prefix = pattern[:-1]
+        return name.startswith(prefix) and len(name) > len(prefix)
+    return pattern == name
+
+
+def started_by(name: str, functions: Iterable[Mapping[str, Any]]) -> Sequence[str]:
+    """The ids of the functions that an event of this name starts, each once, in their order."""
+    return [f["id"] for f in functions if any(matches(p, name) for p in f["triggers"])]
+
+
+def journal_target(partition: int) -> str:
+    return f"j{partition}"
+
+
+def events_target(partition: int) -> str:
+    return f"e{partition}"

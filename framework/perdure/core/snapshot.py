@@ -1,0 +1,224 @@
+"""A partition's state as records, and back: the cut that a snapshot is (A10).
+
+A cut is one point of the log although it is written while the log goes on: what a fold is about to change, and the cut
+has not yet encoded, is encoded first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from perdure.core import codec
+from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.core.state import Cell, CellKey, Item, PartitionState, Pending, Run, Scan, Subscription
+from perdure.errors import EncodingError
+
+Body = dict[str, Any]
+
+
+class SnapshotCut:
+    """A snapshot of the state as it is now, encoded piece by piece by `advance` while the state goes on changing."""
+
+    def __init__(self, state: PartitionState, covers: int) -> None:
+        self.covers = covers
+        self.chunks: list[bytes] = []
+        self._state = state
+        self._partition: Body | None = partition_body(state)
+        self._runs = dict.fromkeys(state.runs)
+        self._cells = dict.fromkeys(state.cells)
+        self._run_bodies: list[Body] = []
+        self._cell_bodies: list[Body] = []
+        self._bytes = 0
+        state.cut = self
+
+    def save_run(self, run: Run, /) -> None:
+        if run.id in self._runs:
+            del self._runs[run.id]
+            self._run_bodies.append(run_body(run))
+            self._grow(run.size + 500)
+
+    def save_cell(self, where: CellKey, cell: Cell, /) -> None:
+        if where in self._cells:
+            del self._cells[where]
+            self._cell_bodies.append(cell_body(where, cell))
+            self._grow(300 * (1 + len(cell.kept) + len(cell.subscriptions)))
+
+    def _grow(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes >= self._state.limits.snapshot_chunk_bytes_max:
+            self._cut_chunk()
+
+    def _cut_chunk(self) -> None:
+        body = {
+            "covers": self.covers,
+            "index": len(self.chunks),
+            "count": 0,
+            "partition": self._partition,
+            "runs": self._run_bodies,
+            "cells": self._cell_bodies,
+        }
+        self.chunks.append(codec.encode("Snapshot", body))
+        self._partition, self._run_bodies, self._cell_bodies, self._bytes = None, [], [], 0
+
+    def advance(self, entities_max: int) -> bool:
+        """Encodes up to so many more runs and cells; True when the snapshot is complete and the cut is closed."""
+        for _ in range(entities_max):
+            if self._runs:
+                self.save_run(self._state.runs[next(iter(self._runs))])
+            elif self._cells:
+                where = next(iter(self._cells))
+                self.save_cell(where, self._state.cells[where])
+            else:
+                self._cut_chunk()
+                self._state.cut = None
+                return True
+        return False
+
+
+def take(state: PartitionState, covers: int) -> list[bytes]:
+    """A whole snapshot at once: everything that the entries before `covers` fold to."""
+    cut = SnapshotCut(state, covers)
+    while not cut.advance(1_000):
+        pass
+    return cut.chunks
+
+
+def restore(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[PartitionState, int]:
+    """The state of a snapshot, and the offset of the first entry that it does not cover. Raises EncodingError."""
+    state: PartitionState | None = None
+    covers = 0
+    for chunk in chunks:
+        name, body = codec.decode(chunk)
+        if name != "Snapshot":
+            raise EncodingError(f"a snapshot has a chunk that is a {name} record")
+        if body["partition"] is not None:
+            state, covers = _partition(body["partition"], limits), body["covers"]
+        if state is None or body["covers"] != covers:
+            raise EncodingError("the chunks of a snapshot do not belong together")
+        for run in body["runs"]:
+            state.runs[run["id"]] = _run(run)
+        for cell in body["cells"]:
+            state.cells[cell["name"], cell["path"], cell["value"]] = _cell(cell)
+    if state is None:
+        raise EncodingError("a snapshot has no chunks")
+    arrivals = ((arrived, where) for where, cell in state.cells.items() for arrived, _ in cell.kept)
+    state.kept = deque(sorted(arrivals))
+    return state, covers
+
+
+def _counters(counts: dict[str, int]) -> list[Body]:
+    return [{"name": name, "seq": seq} for name, seq in counts.items()]
+
+
+def _armed(armed: dict[tuple[str, str], int]) -> list[Body]:
+    return [{"name": name, "path": path, "since": since} for (name, path), since in armed.items()]
+
+
+def partition_body(state: PartitionState) -> Body:
+    queued = [
+        {"target": target, "seq": seq, "body": body} for target, queue in state.outbox.items() for seq, body in queue
+    ]
+    known = [{"name": i, "time": t} for ids in (state.event_ids, state.made_ids) for i, t in ids.items()]
+    scans = [
+        {"id": i, "name": s.name, "path": s.path, "value": s.value, "since": s.since, "cursor": s.cursor, "to": s.to}
+        for i, s in state.scans.items()
+    ]
+    return {
+        "number": state.number,
+        "generation": state.generation,
+        "partitions": state.partitions,
+        "epoch": state.epoch,
+        "owner": state.owner,
+        "time": state.time,
+        "level": state.level,
+        "config": state.config,
+        "next": state.next,
+        "inbound": _counters(state.inbound),
+        "outbound": _counters(state.outbound),
+        "queued": queued,
+        "origins": _counters(state.origins),
+        "delayed": list(state.delayed.values()),
+        "event_ids": known,
+        "ended": [{"name": run, "time": time} for time, run in state.ended],
+        "armed": _armed(state.armed),
+        "announced": _armed(state.announced),
+        "scans": scans,
+        "scan_next": state.scan_next,
+        "voids": _counters(state.voids),
+        "sets": state.sets,
+        "clean": state.clean,
+        "unclean": state.unclean,
+    }
+
+
+def _partition(body: Body, limits: Limits) -> PartitionState:
+    state = PartitionState(body["number"], body["partitions"], body["generation"], limits)
+    for name in ("epoch", "owner", "time", "level", "config", "next", "scan_next", "sets", "clean", "unclean"):
+        setattr(state, name, body[name])
+    for name in ("inbound", "outbound", "origins", "voids"):
+        setattr(state, name, {c["name"]: c["seq"] for c in body[name]})
+    for queued in body["queued"]:
+        state.outbox.setdefault(queued["target"], deque()).append((queued["seq"], queued["body"]))
+    state.delayed = {entry["offset"]: entry for entry in body["delayed"]}
+    for known in body["event_ids"]:
+        (state.made_ids if known["name"].startswith("~") else state.event_ids)[known["name"]] = known["time"]
+    state.ended = deque((ended["time"], ended["name"]) for ended in body["ended"])
+    state.armed = {(a["name"], a["path"]): a["since"] for a in body["armed"]}
+    state.announced = {(a["name"], a["path"]): a["since"] for a in body["announced"]}
+    for s in body["scans"]:
+        state.scans[s["id"]] = Scan(s["name"], s["path"], s["value"], s["since"], s["cursor"], s["to"])
+    return state
+
+
+_RUN_PLAIN = (
+    "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key", "history",
+    "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
+)  # fmt: skip
+
+
+def run_body(run: Run) -> Body:
+    body: Body = {name: getattr(run, name) for name in _RUN_PLAIN}
+    for name in ("history", "tags", "watchers", "values"):
+        body[name] = body[name].copy()  # encoded later than this moment
+    body["pending"] = [
+        {name: getattr(p, name) for name in Pending.__slots__} | {"key": key} for key, p in run.pending.items()
+    ]
+    body["inbox"] = [
+        {"offset": item.offset, "body": (item.name, item.body), "command": item.command} for item in run.inbox
+    ]
+    body["commands"], body["seen"] = list(run.commands), list(run.seen)
+    return body
+
+
+def _run(body: Body) -> Run:
+    run = Run(body["id"], body["function"], body["event"], body["created"], body["prev"])
+    for name in _RUN_PLAIN:
+        setattr(run, name, body[name])
+    for p in body["pending"]:
+        key = p.pop("key")
+        run.pending[key] = Pending(**p)
+    run.inbox = [Item(i["offset"], i["body"][0], i["body"][1], i["command"]) for i in body["inbox"]]
+    run.commands, run.seen = dict.fromkeys(body["commands"]), dict.fromkeys(body["seen"])
+    return run
+
+
+def cell_body(where: CellKey, cell: Cell) -> Body:
+    return {
+        "name": where[0],
+        "path": where[1],
+        "value": where[2],
+        "subscriptions": [
+            {"run": s.run, "key": s.key, "since": s.since, "seen": list(s.seen)} for s in cell.subscriptions.values()
+        ],
+        "kept": [{"arrived": arrived, "correlate": c} for arrived, c in cell.kept],
+        "forgotten": cell.forgotten,
+    }
+
+
+def _cell(body: Body) -> Cell:
+    cell = Cell(kept=deque((k["arrived"], k["correlate"]) for k in body["kept"]), forgotten=body["forgotten"])
+    for s in body["subscriptions"]:
+        cell.subscriptions[s["run"], s["key"]] = Subscription(s["run"], s["key"], s["since"], tuple(s["seen"]))
+    return cell

@@ -1,0 +1,217 @@
+"""The state of one partition, as its log folds to it.
+
+Plain data, changed by the fold alone. Everything that a successor needs is here; everything else that an owner holds
+(coroutines, tasks, heaps, sockets) can be made again from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from perdure.core.effects import Effect
+from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.core.ops import EventData, Failure
+
+PendingKind = Literal["step", "timer", "wait", "signal", "child"]
+Status = Literal["queued", "scheduled", "running", "paused", "parked", "completed", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+STILL: frozenset[str] = frozenset({"paused", "parked"})
+
+
+@dataclass(slots=True)
+class Pending:
+    """One thing that a run waits for."""
+
+    kind: PendingKind
+    due: int | None = None
+    """A timer's time, the limit of a wait or child, a step's next attempt (µs)."""
+    attempt: int = 0
+    """Failed attempts of a step."""
+    name: str = ""
+    """The event or signal waited for; the child's run id."""
+    path: str = ""
+    value: bytes = b""
+    close: str = ""
+    suspect: int = 0
+    """Unclean takeovers at which this step was in flight (A8)."""
+    alone: int = 0
+
+
+@dataclass(slots=True)
+class Item:
+    """Something that waits for a run's next turn: a command or a message, by the offset of its entry."""
+
+    offset: int
+    name: str
+    body: dict[str, Any]
+    command: str = ""
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution of a function."""
+
+    id: str
+    function: str
+    event: EventData
+    created: int
+    prev: int
+    """Offset of the last accepted commit, at first of the record that created it."""
+    status: Status = "queued"
+    not_before: int = 0
+    started: int = 0
+    time: int = 0
+    """The time of the last release: the body's clock never goes back."""
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    parent: str | None = None
+    parent_key: str | None = None
+    history: list[bytes] = field(default_factory=list[bytes])
+    """The accepted commits of a live run, as they were appended."""
+    ops: int = 0
+    size: int = 0
+    pending: dict[str, Pending] = field(default_factory=dict[str, Pending])
+    inbox: list[Item] = field(default_factory=list[Item])
+    commands: dict[str, None] = field(default_factory=dict[str, None])
+    """Ids of the last commands, oldest first."""
+    seen: dict[str, None] = field(default_factory=dict[str, None])
+    """Ids of the events that this run has had (A2)."""
+    watchers: dict[str, str] = field(default_factory=dict[str, str])
+    """Clients that wait for the end, and the id of the command by which each asked."""
+    values: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    result: bytes | None = None
+    error: Failure | None = None
+    reason: str = ""
+    ended: int = 0
+
+    @property
+    def live(self) -> bool:
+        return self.status not in ENDED
+
+    @property
+    def place(self) -> str:
+        return f"run:{self.id}"
+
+
+CellKey = tuple[str, str, bytes]
+
+
+@dataclass(slots=True)
+class Subscription:
+    """A wait that a cell serves: events at or after `since` (µs) that the run has not seen."""
+
+    run: str
+    key: str
+    since: int
+    seen: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Cell:
+    """Where waits and events of one name, path and value meet."""
+
+    subscriptions: dict[tuple[str, str], Subscription] = field(
+        default_factory=dict[tuple[str, str], Subscription]
+    )
+    kept: deque[tuple[int, dict[str, Any]]] = field(default_factory=deque[tuple[int, dict[str, Any]]])
+    """`Correlate` records and when they arrived (µs), oldest first."""
+    forgotten: int = 0
+    """Events before this time (µs) may have been forgotten before their age asked for it."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """A search of earlier events: entries of the events partition from `cursor` up to `to`."""
+
+    name: str
+    path: str
+    value: bytes | None
+    since: int
+    cursor: int
+    to: int
+
+
+class Cut(Protocol):
+    """A snapshot being taken of a state that goes on changing (A10)."""
+
+    def save_run(self, run: Run, /) -> None: ...
+
+    def save_cell(self, where: CellKey, cell: Cell, /) -> None: ...
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """Everything that the journal of one partition says."""
+
+    number: int
+    partitions: int
+    """Partitions of generation 1: named entities hash over these."""
+    generation: int = 1
+    limits: Limits = DEFAULT_LIMITS
+    level: int = 1
+    epoch: int = 0
+    owner: bytes = b""
+    clean: bool = True
+    """The last owner left in good order."""
+    unclean: bool = False
+    """The present owner took over from one that did not."""
+    time: int = 0
+    """Partition time: the largest accepted append time (µs)."""
+    config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": []})
+    next: int = 0
+    """The first entry of the events partition that is not routed yet."""
+    inbound: dict[str, int] = field(default_factory=dict[str, int])
+    outbound: dict[str, int] = field(default_factory=dict[str, int])
+    outbox: dict[str, deque[tuple[int, bytes]]] = field(default_factory=dict[str, deque[tuple[int, bytes]]])
+    origins: dict[str, int] = field(default_factory=dict[str, int])
+    runs: dict[str, Run] = field(default_factory=dict[str, Run])
+    cells: dict[CellKey, Cell] = field(default_factory=dict[CellKey, Cell])
+    delayed: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    event_ids: dict[str, int] = field(default_factory=dict[str, int])
+    """Ids given by users, and when each was routed; the oldest first."""
+    made_ids: dict[str, int] = field(default_factory=dict[str, int])
+    """The same for ids that clients made up; these are kept for minutes only."""
+    ended: deque[tuple[int, str]] = field(default_factory=deque[tuple[int, str]])
+    kept: deque[tuple[int, CellKey]] = field(default_factory=deque[tuple[int, CellKey]])
+    armed: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    announced: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    scans: dict[int, Scan] = field(default_factory=dict[int, Scan])
+    scan_next: int = 0
+    sets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Accepted `Snapshotted` records, the newest last."""
+    voids: dict[str, int] = field(default_factory=dict[str, int])
+    """What did not count, by reason."""
+
+    effects: list[Effect] = field(default_factory=list[Effect])
+    """Not state: what the last folds ask the leader to do. The reader takes and clears it."""
+    cut: Cut | None = None
+    """Not state: a snapshot being taken; it saves what it has not yet encoded before that changes."""
+    local: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque[tuple[str, dict[str, Any]]])
+    """Not state: messages of the record being folded to this very partition; empty between records."""
+
+    @property
+    def origin(self) -> str:
+        """This partition's name as a sender of messages."""
+        return f"{self.generation}p{self.number}"
+
+    def run(self, run_id: str) -> Run | None:
+        """A run that is about to be changed."""
+        found = self.runs.get(run_id)
+        if found is not None and self.cut is not None:
+            self.cut.save_run(found)
+        return found
+
+    def cell(self, where: CellKey, *, make: bool = False) -> Cell | None:
+        """A cell that is about to be changed."""
+        found = self.cells.get(where)
+        if found is None:
+            if make:
+                found = self.cells[where] = Cell()
+        elif self.cut is not None:
+            self.cut.save_cell(where, found)
+        return found
+
+    def live_runs(self) -> Iterator[Run]:
+        return (run for run in self.runs.values() if run.live)

@@ -1,0 +1,176 @@
+"""Every error that perdure raises: typed, few, each with a stable `code`.
+
+A message says what is wrong, where, and what to do about it. Errors of the libraries underneath
+(SQLite, fastavro, Kafka) are translated once, at the edge that met them, and kept as `__cause__`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+__all__ = [
+    "AppendFailed",
+    "EncodingError",
+    "EntryTooLarge",
+    "InvalidEvent",
+    "LevelTooNew",
+    "LogError",
+    "NonDeterminismError",
+    "NonRetriableError",
+    "PayloadTooLarge",
+    "PerdureError",
+    "RetryAfterError",
+    "RunCancelled",
+    "RunFailed",
+    "RunNotFound",
+    "StepError",
+    "StepTimeout",
+    "Stuck",
+    "UsageError",
+]
+
+
+class PerdureError(Exception):
+    """The base of all errors of perdure; `code` is stable and meant for programs."""
+
+    code: ClassVar[str] = "perdure"
+
+
+class UsageError(PerdureError):
+    """The code that uses perdure asked for something that cannot work; the message says what to write instead."""
+
+    code = "usage"
+
+
+class InvalidEvent(UsageError):
+    """An event was refused before it was appended: its name, envelope or data."""
+
+    code = "invalid-event"
+
+
+class EncodingError(PerdureError):
+    """A value cannot be written as JSON, or recorded JSON does not fit the type that it is read as."""
+
+    code = "encoding"
+
+
+class PayloadTooLarge(PerdureError):
+    """A value is larger than a record may be; it was refused before any append."""
+
+    code = "payload-too-large"
+
+
+class NonDeterminismError(PerdureError):
+    """The code of a run asked for something else than its log says; the message names both sides."""
+
+    code = "non-determinism"
+
+
+class Stuck(PerdureError):
+    """A body waits for something that no recorded input can ever bring; the message names the line."""
+
+    code = "stuck"
+
+
+class NonRetriableError(PerdureError):
+    """Raised in a step: stop at once, without further attempts."""
+
+    code = "non-retriable"
+
+
+class RetryAfterError(PerdureError):
+    """Raised in a step: try again, and not before `delay` (seconds, a string such as "5m", or a timedelta)."""
+
+    code = "retry-after"
+
+    def __init__(self, delay: float | str | timedelta, message: str = "") -> None:
+        super().__init__(message or f"retry after {delay}")
+        self.delay = delay
+
+
+class StepTimeout(PerdureError):
+    """An attempt of a step took longer than its timeout."""
+
+    code = "step-timeout"
+
+
+class StepError(PerdureError):
+    """A step is out of attempts. Caught in the function, the run goes on; not caught, the run fails.
+
+    `cause` is the original exception, rebuilt from the record when its class is already loaded, else None.
+    """
+
+    code = "step-failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type_name: str,
+        step_id: str,
+        attempts: int,
+        traceback: str = "",
+        cause: BaseException | None = None,
+    ) -> None:
+        super().__init__(f"{step_id}: {type_name}: {message}")
+        self.message = message
+        self.type_name = type_name
+        self.step_id = step_id
+        self.attempts = attempts
+        self.traceback = traceback
+        self.cause = cause
+
+
+class RunFailed(PerdureError):
+    """The run that was awaited failed; `type_name`, `message` and `traceback` are those of the error that left it."""
+
+    code = "run-failed"
+
+    def __init__(self, run_id: str, *, type_name: str, message: str, traceback: str = "") -> None:
+        super().__init__(f"run {run_id} failed: {type_name}: {message}")
+        self.run_id = run_id
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+
+class RunCancelled(PerdureError):
+    """The run that was awaited was cancelled."""
+
+    code = "run-cancelled"
+
+    def __init__(self, run_id: str, reason: str = "") -> None:
+        super().__init__(f"run {run_id} was cancelled" + (f": {reason}" if reason else ""))
+        self.run_id = run_id
+        self.reason = reason
+
+
+class RunNotFound(PerdureError):
+    """No run of that id is known: it never started, or it ended longer ago than runs are kept."""
+
+    code = "run-not-found"
+
+
+class LogError(PerdureError):
+    """The log could not do what was asked of it."""
+
+    code = "log"
+
+
+class AppendFailed(LogError):
+    """An append did not (or may not) have reached the log. The outcome is unknown: it may still land."""
+
+    code = "append-failed"
+
+
+class EntryTooLarge(LogError):
+    """An entry is larger than the log takes. It was refused locally and was never sent."""
+
+    code = "entry-too-large"
+
+
+class LevelTooNew(PerdureError):
+    """The log holds a record of a kind that this version does not know; the owner stops instead of guessing."""
+
+    code = "level-too-new"
