@@ -86,7 +86,7 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     source.seek(_PREFIX_BYTES)
     try:
         body = _read(source, found.parsed, None, return_record_name=True, return_record_name_override=True)
-    except Exception as error:  # noqa: BLE001 - whatever a corrupt body makes of the reader
+    except Exception as error:
         raise EncodingError(f"a {found.name} record is corrupt: {type(error).__name__}: {error}") from error
     if source.tell() != len(value):
         raise EncodingError(f"a {found.name} record has {len(value) - source.tell()} bytes too many")

@@ -51,12 +51,39 @@ CHILD_FAILED = "perdure.ChildFailed"
 CHILD_CANCELLED = "perdure.ChildCancelled"
 CHILD_REFUSED = "perdure.ChildRefused"
 
-RELEASES = frozenset({
-    STARTED, STEP_DONE, STEP_FAILED, TIMER_FIRED, EVENT_GIVEN, SIGNAL_GIVEN, CHILD_ENDED, SLOT_GRANTED, CANCEL_ASKED, RESUMED_BY_USER, FORKED_FROM,
-})
-CONSEQUENCES = frozenset({
-    ASKED, TIMER_SET, TIMER_DROPPED, WAIT_OPENED, WAIT_CLOSED, STEP_ABANDONED, CHILD_ISSUED, CHILD_DROPPED, EVENTS_SENT, SLOT_ASKED, SLOT_RELEASED, RUN_DONE, RUN_FAILED, RUN_CANCELLED,
-})
+RELEASES = frozenset(
+    {
+        STARTED,
+        STEP_DONE,
+        STEP_FAILED,
+        TIMER_FIRED,
+        EVENT_GIVEN,
+        SIGNAL_GIVEN,
+        CHILD_ENDED,
+        SLOT_GRANTED,
+        CANCEL_ASKED,
+        RESUMED_BY_USER,
+        FORKED_FROM,
+    }
+)
+CONSEQUENCES = frozenset(
+    {
+        ASKED,
+        TIMER_SET,
+        TIMER_DROPPED,
+        WAIT_OPENED,
+        WAIT_CLOSED,
+        STEP_ABANDONED,
+        CHILD_ISSUED,
+        CHILD_DROPPED,
+        EVENTS_SENT,
+        SLOT_ASKED,
+        SLOT_RELEASED,
+        RUN_DONE,
+        RUN_FAILED,
+        RUN_CANCELLED,
+    }
+)
 BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET})
 ENDS = frozenset({RUN_DONE, RUN_FAILED, RUN_CANCELLED})
 
@@ -78,4 +105,3 @@ class Failure(TypedDict):
     type: str
     message: str
     traceback: str
-

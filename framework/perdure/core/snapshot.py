@@ -118,11 +118,21 @@ def _armed(armed: dict[tuple[str, str], int]) -> list[Body]:
 
 def partition_body(state: PartitionState) -> Body:
     queued = [
-        {"target": target, "seq": seq, "body": body} for target, queue in state.outbox.items() for seq, body in queue
+        {"target": target, "seq": seq, "body": body}
+        for target, queue in state.outbox.items()
+        for seq, body in queue
     ]
     known = [{"name": i, "time": t} for ids in (state.event_ids, state.made_ids) for i, t in ids.items()]
     scans = [
-        {"id": i, "name": s.name, "path": s.path, "value": s.value, "since": s.since, "cursor": s.cursor, "to": s.to}
+        {
+            "id": i,
+            "name": s.name,
+            "path": s.path,
+            "value": s.value,
+            "since": s.since,
+            "cursor": s.cursor,
+            "to": s.to,
+        }
         for i, s in state.scans.items()
     ]
     return {
@@ -155,7 +165,18 @@ def partition_body(state: PartitionState) -> Body:
 
 def _partition(body: Body, limits: Limits) -> PartitionState:
     state = PartitionState(body["number"], body["partitions"], body["generation"], limits)
-    for name in ("epoch", "owner", "time", "level", "config", "next", "scan_next", "sets", "clean", "unclean"):
+    for name in (
+        "epoch",
+        "owner",
+        "time",
+        "level",
+        "config",
+        "next",
+        "scan_next",
+        "sets",
+        "clean",
+        "unclean",
+    ):
         setattr(state, name, body[name])
     for name in ("inbound", "outbound", "origins", "voids"):
         setattr(state, name, {c["name"]: c["seq"] for c in body[name]})
@@ -173,8 +194,8 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
 
 
 _RUN_PLAIN = (
-    "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key", "history",
-    "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
+    "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
+    "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
 )  # fmt: skip
 
 
@@ -183,7 +204,8 @@ def run_body(run: Run) -> Body:
     for name in ("history", "tags", "watchers", "values"):
         body[name] = body[name].copy()  # encoded later than this moment
     body["pending"] = [
-        {name: getattr(p, name) for name in Pending.__slots__} | {"key": key} for key, p in run.pending.items()
+        {name: getattr(p, name) for name in Pending.__slots__} | {"key": key}
+        for key, p in run.pending.items()
     ]
     body["inbox"] = [
         {"offset": item.offset, "body": (item.name, item.body), "command": item.command} for item in run.inbox
@@ -210,7 +232,8 @@ def cell_body(where: CellKey, cell: Cell) -> Body:
         "path": where[1],
         "value": where[2],
         "subscriptions": [
-            {"run": s.run, "key": s.key, "since": s.since, "seen": list(s.seen)} for s in cell.subscriptions.values()
+            {"run": s.run, "key": s.key, "since": s.since, "seen": list(s.seen)}
+            for s in cell.subscriptions.values()
         ],
         "kept": [{"arrived": arrived, "correlate": c} for arrived, c in cell.kept],
         "forgotten": cell.forgotten,
@@ -220,5 +243,7 @@ def cell_body(where: CellKey, cell: Cell) -> Body:
 def _cell(body: Body) -> Cell:
     cell = Cell(kept=deque((k["arrived"], k["correlate"]) for k in body["kept"]), forgotten=body["forgotten"])
     for s in body["subscriptions"]:
-        cell.subscriptions[s["run"], s["key"]] = Subscription(s["run"], s["key"], s["since"], tuple(s["seen"]))
+        cell.subscriptions[s["run"], s["key"]] = Subscription(
+            s["run"], s["key"], s["since"], tuple(s["seen"])
+        )
     return cell

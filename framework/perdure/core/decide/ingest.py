@@ -140,7 +140,12 @@ def scanned(state: PartitionState, scan_id: int, scan: Scan, batch: Sequence[Inc
     found: list[Body] = []
     for entry in batch:
         event = entry.event
-        if event is None or event["name"] != scan.name or entry.offset >= scan.to or entry.offset in state.delayed:
+        if (
+            event is None
+            or event["name"] != scan.name
+            or entry.offset >= scan.to
+            or entry.offset in state.delayed
+        ):
             continue
         time = max(entry.ts, event["ts"])
         if time < scan.since:

@@ -28,7 +28,9 @@ def forget(state: PartitionState) -> None:
     if state.event_ids:
         _event_ids(state.event_ids, state.time - state.limits.event_id_time_max, state.limits.event_ids_max)
     if state.made_ids:
-        _event_ids(state.made_ids, state.time - state.limits.generated_id_time_max, state.limits.event_ids_max)
+        _event_ids(
+            state.made_ids, state.time - state.limits.generated_id_time_max, state.limits.event_ids_max
+        )
 
 
 def _ended_runs(state: PartitionState) -> None:

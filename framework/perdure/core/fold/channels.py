@@ -21,7 +21,9 @@ def to_run(state: PartitionState, run_id: str, name: str, body: Body) -> None:
 
 
 def to_cell_of(state: PartitionState, name: str, body: Body) -> None:
-    to_partition(state, routing.cell_partition(body["name"], body["path"], body["value"], state.partitions), name, body)
+    to_partition(
+        state, routing.cell_partition(body["name"], body["path"], body["value"], state.partitions), name, body
+    )
 
 
 def to_partition(state: PartitionState, partition: int, name: str, body: Body) -> None:
@@ -31,7 +33,12 @@ def to_partition(state: PartitionState, partition: int, name: str, body: Body) -
         return
     target = routing.journal_target(partition)
     seq = state.outbound.get(target, 0) + 1
-    _queue(state, target, seq, codec.encode("Message", {"origin": state.origin, "seq": seq, "body": (name, body)}))
+    _queue(
+        state,
+        target,
+        seq,
+        codec.encode("Message", {"origin": state.origin, "seq": seq, "body": (name, body)}),
+    )
 
 
 def to_events(state: PartitionState, event: EventData) -> None:

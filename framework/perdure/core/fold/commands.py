@@ -55,7 +55,9 @@ def _query(state: PartitionState, command: Body, run: Run | None, *, wait: bool)
 def _start(state: PartitionState, fact: Fact, run: Run | None, body: Body) -> str | None:
     command = fact.body
     if run is None:
-        run = runs.create(state, fact, command["run"], body["function"], body["event"], tags=dict(body["tags"]))
+        run = runs.create(
+            state, fact, command["run"], body["function"], body["event"], tags=dict(body["tags"])
+        )
         void = None
     else:
         void = "run exists"
@@ -70,7 +72,7 @@ def _to_inbox(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
 
 
 def _pause(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
-    if run.status not in ("parked",):
+    if run.status != "parked":
         run.status, run.reason = "paused", body["reason"]
     state.effects.append(effects.Activate(run.id))
 

@@ -24,7 +24,10 @@ def to_cell(state: PartitionState, correlate: Body) -> None:
 
 def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
     parent = (body["parent"], body["parent_key"]) if body["parent"] is not None else None
-    if runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent) is None and parent:
+    if (
+        runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent) is None
+        and parent
+    ):
         refused = {"reason": f"a run {body['run']} exists already"}
         outcome = {"run": parent[0], "key": parent[1], "outcome": ("perdure.ChildRefused", refused)}
         channels.to_run(state, parent[0], "perdure.ChildOutcome", outcome)

@@ -130,7 +130,13 @@ def _wait_opened(state: PartitionState, fact: Fact, run: Run, body: Body) -> Non
 def subscribe(state: PartitionState, run: Run, key: str, since: int, *, scan: bool) -> None:
     """Tells the wait's cell what the run wants, and what it has had."""
     pending = run.pending[key]
-    body: Body = {"name": pending.name, "path": pending.path, "value": pending.value, "run": run.id, "key": key}
+    body: Body = {
+        "name": pending.name,
+        "path": pending.path,
+        "value": pending.value,
+        "run": run.id,
+        "key": key,
+    }
     body |= {"since": since, "seen": list(run.seen), "scan": scan}
     channels.to_cell_of(state, "perdure.Subscribe", body)
 
@@ -163,7 +169,12 @@ def _close_child(state: PartitionState, run: Run, pending: Pending) -> None:
     if pending.close != "cancel":
         return
     command = ids.digest("parent", run.id, pending.name)
-    body: Body = {"run": pending.name, "command": command, "reason": "its parent no longer waits for it", "force": False}
+    body: Body = {
+        "run": pending.name,
+        "command": command,
+        "reason": "its parent no longer waits for it",
+        "force": False,
+    }
     channels.to_run(state, pending.name, "perdure.CancelRun", body)
 
 

@@ -1,0 +1,249 @@
+"""The app: what a user declares functions on, sends events with, and runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar, overload
+
+from perdure.authoring.events import Event
+from perdure.authoring.functions import Function, OnError, make_function
+from perdure.authoring.registry import Registry
+from perdure.authoring.retry import Retry
+from perdure.authoring.sending import EventInput, to_event
+from perdure.authoring.steps import step
+from perdure.authoring.triggers import TriggerInput
+from perdure.client.client import Client
+from perdure.client.connections import Connections
+from perdure.client.handle import Handle
+from perdure.config import log_url
+from perdure.core import ids
+from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.core.ops import EventData
+from perdure.engine.clock import Clock, SystemClock
+from perdure.engine.engine import Engine
+from perdure.engine.services import Services
+from perdure.errors import UsageError
+from perdure.execution.context import Context, FailureContext, SyncContext
+from perdure.logs.contract import Log
+from perdure.observability.observer import Observer, Observers
+from perdure.observability.tracing import tracing
+from perdure.worker.process import run_until_signalled
+from perdure.worker.steps import LocalSteps
+
+E = TypeVar("E")
+R = TypeVar("R")
+Events = EventInput | Sequence[EventInput]
+OnFailure = Callable[[FailureContext[Any]], Any]
+
+
+class FunctionDecorator(Protocol):
+    """What `@app.function(...)` is: it makes a `Function` of an `async def` or a `def` body."""
+
+    @overload
+    def __call__(self, body: Callable[[Context[E]], Awaitable[R]], /) -> Function[E, R]: ...
+
+    @overload
+    def __call__(self, body: Callable[[SyncContext[E]], R], /) -> Function[E, R]: ...
+
+
+class App:
+    """An app: its functions, and the way to its log.
+
+    `name` names the journal; apps on one log share events and nothing else. `log` is a URL (`sqlite:///path`,
+    `memory:`), else `PERDURE_LOG`, else `.perdure/log.db` at the project's root. Nothing is opened before it is needed.
+    """
+
+    step = staticmethod(step)
+
+    def __init__(self, name: str, *, log: str | Log | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
+        if not name or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+            raise UsageError(
+                f"an app's name is of letters, digits, - and _, such as App('shop'), not {name!r}"
+            )
+        self.name = name
+        self.limits = limits
+        self.clock: Clock = SystemClock()
+        self.functions = Registry()
+        self.observers: list[Observer] = []
+        self._log = log
+        self._connections: Connections | None = None
+
+    def __repr__(self) -> str:
+        return f"App({self.name!r})"
+
+    # ------------------------------------------------------------------ declaring
+
+    @overload
+    def function(self, body: Callable[[Context[E]], Awaitable[R]], /) -> Function[E, R]: ...
+
+    @overload
+    def function(self, body: Callable[[SyncContext[E]], R], /) -> Function[E, R]: ...
+
+    @overload
+    def function(
+        self,
+        *,
+        on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+        id: str | None = None,
+        name: str | None = None,
+        version: str | None = None,
+        retries: int | None = None,
+        retry: Retry | None = None,
+        on_failure: OnFailure | None = None,
+        on_error: OnError = "fail",
+    ) -> FunctionDecorator: ...
+
+    def function(self, body: Callable[..., Any] | None = None, /, **keywords: Any) -> Any:
+        """Declares a durable function.
+
+        `on` is an event name, an `Event` class, a `Trigger`, or a list of these. `retries` (or
+        `retry=Retry(...)`) holds for each step. `on_failure` handles a failed run, durably. `on_error="pause"` parks a run that an error left,
+        until it is resumed. Raises UsageError for what cannot work, and for an id that is taken.
+        """
+
+        def declare(body: Callable[..., Any]) -> Function[Any, Any]:
+            made = make_function(body, **keywords)
+            self.functions.add(made)
+            return made
+
+        return declare if body is None else declare(body)
+
+    # ------------------------------------------------------------------ sending
+
+    async def send(
+        self,
+        event: Events,
+        data: object = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        key: str | None = None,
+        ts: datetime | float | None = None,
+        v: str | None = None,
+    ) -> list[str]:
+        """Sends an event, or a list of them, and returns their ids, in order, once all are durable.
+
+        An event is an `Event`, a name with `data`, or `{"name", "data", "id", "key", "ts", "v"}`. `id` deduplicates for
+        24 h among events of one key; `key` (default: the class's key path, else the id) orders; `ts` in the future
+        delivers then. Raises InvalidEvent, before anything is sent, for an event that cannot be; LogError when the
+        log did not take it.
+        """
+        client = await self._connect().client()
+        many = not isinstance(event, str | Event | Mapping)
+        if many and any(given is not None for given in (data, id, key, ts, v)):
+            raise UsageError("a list of events takes no data=, id=, key=, ts= or v=; give each event its own")
+        inputs: Iterable[EventInput] = event if many else (event,)  # type: ignore[assignment]
+        events = [self._event(client, e, data, id=id, key=key, ts=ts, v=v) for e in inputs]
+        await client.send(events)
+        return [e["id"] for e in events]
+
+    def send_sync(self, event: Events, data: object = None, **envelope: Any) -> list[str]:
+        """`send` for code without an event loop; blocks until the events are durable."""
+        return self._connect().run(lambda: self.send(event, data, **envelope))
+
+    def _event(self, client: Client, event: EventInput, data: object, **envelope: Any) -> EventData:
+        return to_event(
+            event,
+            data,
+            **envelope,
+            now_us=self.clock.now(),
+            make_id=client.make_id,
+            data_bytes_max=self.limits.event_bytes_max,
+        )
+
+    async def start(
+        self,
+        function: Function[E, R],
+        event: E | Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        tags: Mapping[str, str] | None = None,
+    ) -> Handle[R]:
+        """Starts a run of a function and returns a handle on it, once the start is durable.
+
+        With an `id` the run is started once; later calls get the existing run, for as long as it is kept (24 h after
+        its end).
+        """
+        self.functions.resolve(function)
+        client = await self._connect().client()
+        run_id = client.new_run_id() if id is None else ids.named_run(function.id, id)
+        started = self._start_event(client, function, event)
+        answer = await client.start_run(run_id, function.id, started, dict(tags or {}))
+        return Handle(run_id, self._connect().client, function.codec, self.limits, answer)
+
+    def _start_event(self, client: Client, function: Function[Any, Any], event: object) -> EventData:
+        if isinstance(event, Event):
+            return self._event(client, event, None)
+        if isinstance(event, Mapping) and "name" in event and "data" in event:
+            return self._event(client, event, None)  # pyright: ignore[reportUnknownArgumentType]
+        return to_event(
+            "perdure/function.invoked",
+            {} if event is None else event,
+            now_us=self.clock.now(),
+            make_id=client.make_id,
+            data_bytes_max=self.limits.event_bytes_max,
+            internal=True,
+        )
+
+    def handle(self, function: Function[Any, R], run_id: str) -> Handle[R]:
+        """A handle on a run whose id is known."""
+        return Handle(run_id, self._connect().client, function.codec, self.limits)
+
+    # ------------------------------------------------------------------ running
+
+    @asynccontextmanager
+    async def worker(self, *, slots: int = 100, drain_timeout: float = 10.0) -> AsyncIterator[Engine]:
+        """A worker inside this process and event loop; ready when entered, drained when left.
+
+        `slots` bounds the attempts of steps that run at once. `drain_timeout` (seconds) is how long running attempts
+        may take to finish at the end.
+        """
+        connection = await self._connect().get()
+        steps = LocalSteps(slots=slots, limits=self.limits)
+        services = Services(
+            log=connection.log,
+            clock=self.clock,
+            steps=steps,
+            functions={function.id: function for function in self.functions},
+            limits=self.limits,
+            observers=Observers([*self.observers, *tracing()]),
+            entropy=os.urandom,
+        )
+        services.clients[connection.client.id] = connection.client.take
+        engine = Engine(services, self.functions.definitions())
+        await engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.drain(drain_timeout)
+            await engine.stop()
+            await steps.close(0)
+
+    def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0) -> int:
+        """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does."""
+        return run_until_signalled(lambda: self.worker(slots=slots, drain_timeout=drain_timeout))
+
+    async def close(self) -> None:
+        """Closes the connection of the running event loop."""
+        if self._connections is not None:
+            await self._connections.close()
+
+    @contextmanager
+    def borrowed(self, connections: Connections, clock: Clock) -> Iterator[None]:
+        """Uses another log and clock for a while: what a test environment does."""
+        before = self._connections, self.clock
+        self._connections, self.clock = connections, clock
+        try:
+            yield
+        finally:
+            self._connections, self.clock = before
+
+    def _connect(self) -> Connections:
+        if self._connections is None:
+            log = (
+                self._log if self._log is not None and not isinstance(self._log, str) else log_url(self._log)
+            )
+            self._connections = Connections(log)
+        return self._connections

@@ -1,0 +1,206 @@
+"""Functions: what a user writes, and the registry of an app.
+
+The context types live in a layer above, so `Function` is generic over what the context carries: a decorator is
+typed there as two overloads, `Callable[[Context[E]], Awaitable[R]]` and `Callable[[SyncContext[E]], R]`, each giving
+`Function[E, R]`. Both call `make_function`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, Final, Generic, Literal
+
+from typing_extensions import TypeVar
+
+from perdure.authoring.annotations import target_of
+from perdure.authoring.events import Event, Received, received
+from perdure.authoring.names import function_id_fault
+from perdure.authoring.payloads import Codec, codec_for
+from perdure.authoring.retry import Retry, retry_of
+from perdure.authoring.triggers import Trigger, TriggerInput, event_types, matches, triggers_of
+from perdure.core.ops import EventData
+from perdure.errors import UsageError
+
+__all__ = ["DEFAULT_RETRY", "FAILURE_SUFFIX", "Function", "OnError", "make_function"]
+
+E_co = TypeVar("E_co", covariant=True, default=Any)
+R_co = TypeVar("R_co", covariant=True, default=Any)
+
+OnError = Literal["fail", "pause"]
+
+DEFAULT_RETRY: Final = Retry()
+FAILURE_SUFFIX: Final = ":on-failure"
+"""Ends the id of a failure handler; no id that a user gives can hold a colon."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Function(Generic[E_co, R_co]):
+    """A durable function: its code, and what starts it. Made by `@app.function`; `E` is its event, `R` its result."""
+
+    id: str
+    name: str
+    version: str | None
+    body: Callable[[Any], Any]
+    is_async: bool
+    triggers: tuple[Trigger, ...]
+    retry: Retry
+    on_failure: Function[Any, Any] | None = None
+    on_error: OnError = "fail"
+    kind: Literal["run", "failure"] = "run"
+    code: str
+    """The version, else a hash of the body's source: it is stamped on runs."""
+    where: str
+    """File and line of the body."""
+    event_types: Mapping[str, type[Event] | None] = field(default_factory=dict[str, type[Event] | None])
+
+    @property
+    def codec(self) -> Codec[Any]:
+        """Writes and reads the result, by the body's return annotation.
+
+        It is looked up at the first use, when all the types that it names are defined. Raises UsageError for an
+        annotation that cannot be recorded.
+        """
+        return codec_for(self.body)
+
+    def receive(self, event: EventData) -> Received[E_co]:
+        """An event as the body sees it, typed by the trigger that names it."""
+        return received(event, self.event_types)
+
+    def trigger_for(self, name: str) -> Trigger | None:
+        """The first trigger that fits an event's name: one with that very name before a pattern."""
+        fitting = [trigger for trigger in self.triggers if matches(trigger.name, name)]
+        return next((trigger for trigger in fitting if trigger.name == name), fitting[0] if fitting else None)
+
+    def __repr__(self) -> str:
+        return f"<function {self.id} at {self.where}>"
+
+
+def make_function(
+    body: Callable[[Any], Any],
+    *,
+    on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+    id: str | None = None,  # noqa: A002
+    name: str | None = None,
+    version: str | None = None,
+    retries: int | None = None,
+    retry: Retry | None = None,
+    on_failure: Callable[[Any], Any] | None = None,
+    on_error: OnError = "fail",
+    kind: Literal["run", "failure"] = "run",
+) -> Function[Any, Any]:
+    """The function that a body and its keywords declare.
+
+    `on` is an event name, an `Event` class, a `Trigger`, or a list of these; without it the function is only
+    started or invoked by name. The id defaults to the body's name with dashes. Raises UsageError for a body that
+    takes anything but one context, a bad id, and keywords that do not fit.
+    """
+    where = _where(body)
+    if isinstance(body, Function) or not callable(body):
+        raise UsageError(f"{body!r} is not a body; decorate a def or async def that takes the context")
+    if id is None:
+        id = _derived_id(body, where)  # noqa: A001
+    elif kind == "run" and (fault := function_id_fault(id)):
+        raise UsageError(f"the function id {id!r:.80} at {where} {fault}")
+    what = f"function {id!r} at {where}"
+    _check_signature(body, what)
+    _check_text(what, name=name, version=version)
+    if on_error not in ("fail", "pause"):
+        raise UsageError(f'{what}: on_error={on_error!r}; use "fail" or "pause"')
+    triggers = triggers_of(on, what)
+    return Function(
+        id=id,
+        name=name or id,
+        version=version,
+        body=body,
+        is_async=_is_async(body),
+        triggers=triggers,
+        retry=retry_of(retries=retries, retry=retry, default=DEFAULT_RETRY, what=what),
+        on_failure=None if on_failure is None else _handler(on_failure, id, version, what),
+        on_error=on_error,
+        kind=kind,
+        code=version or _source_hash(body),
+        where=where,
+        event_types=event_types(triggers),
+    )
+
+
+def _handler(
+    body: Callable[[Any], Any], function_id: str, version: str | None, what: str
+) -> Function[Any, Any]:
+    if isinstance(body, Function):
+        raise UsageError(f"{what}: on_failure={body!r}; use a plain def or async def, without @app.function")
+    return make_function(
+        body,
+        id=function_id + FAILURE_SUFFIX,
+        name=f"{function_id} on failure",
+        version=version,
+        kind="failure",
+    )
+
+
+def _is_async(body: Callable[[Any], Any]) -> bool:
+    # A decorator written as a plain def around an async def still returns what must be awaited.
+    target = target_of(body)
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(inspect.unwrap(target))
+
+
+def _derived_id(body: Callable[[Any], Any], where: str) -> str:
+    name = getattr(target_of(body), "__name__", "")
+    derived = name.strip("_").replace("_", "-")
+    if fault := function_id_fault(derived):
+        raise UsageError(
+            f"the body at {where} is called {name!r}, from which no id can be made ({fault}); give id="
+        )
+    return derived
+
+
+def _check_signature(body: Callable[[Any], Any], what: str) -> None:
+    target = target_of(body)
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        raise UsageError(f"{what} has a yield in its body; a durable function returns its result")
+    try:
+        signature = inspect.signature(body)
+    except (TypeError, ValueError):  # written in C
+        return
+    try:
+        signature.bind(object())
+    except TypeError:
+        raise UsageError(
+            f"{what} takes {signature}; a function takes the context alone, (ctx: Context), and what else it needs "
+            "comes with the event"
+        ) from None
+
+
+def _check_text(what: str, **values: object) -> None:
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, str) or not value.strip() or len(value) > 256):
+            raise UsageError(f"{what}: {name}={value!r:.80}; use a string of 1 to 256 characters")
+
+
+def _where(body: object) -> str:
+    if not callable(body) or isinstance(body, Function):
+        return "?"
+    code = getattr(inspect.unwrap(target_of(body)), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else repr(body)
+
+
+def _source_hash(body: Callable[[Any], Any]) -> str:
+    """Twelve digits that change with the body's own text, not with what it calls or where it stands."""
+    target = inspect.unwrap(target_of(body))
+    try:
+        text = textwrap.dedent(inspect.getsource(target)).encode()
+    except (OSError, TypeError):  # typed at a prompt, or made by exec
+        text = _code_text(getattr(target, "__code__", None)).encode()
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+def _code_text(code: object) -> str:
+    if not isinstance(code, CodeType):
+        return ""
+    constants = [_code_text(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    return repr((code.co_name, code.co_names, code.co_varnames, code.co_code.hex(), constants))

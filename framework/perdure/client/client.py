@@ -1,0 +1,221 @@
+"""One connection's client: appends events and commands, and hears the answers (A13)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from perdure.core import codec, ids, routing
+from perdure.core.facts import KIND
+from perdure.core.ops import EventData
+from perdure.errors import LogError, PerdureError, RunNotFound
+from perdure.logs.contract import REPLIES_PARTITIONS, Entry, Follower, Log, LogFull, Producer, Topic
+
+Reply = Mapping[str, Any]
+ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
+"""Pauses after which a client that waits for a run asks again: an answer may have been lost with its owner."""
+FULL_PAUSE_S = 0.005
+
+
+class Client:
+    """Made on an event loop, used on it."""
+
+    def __init__(self, log: Log, entropy: Callable[[int], bytes]) -> None:
+        self.log = log
+        self.id = entropy(10).hex()
+        self._entropy = entropy
+        self._producer: Producer | None = None
+        self._follower: Follower | None = None
+        self._replies_end = 0
+        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+
+    # ------------------------------------------------------------------ appending
+
+    def make_id(self) -> str:
+        """An id for something of this client's own making."""
+        return ids.GENERATED + self._entropy(12).hex()
+
+    async def append(
+        self,
+        topic: Topic,
+        partition: int,
+        value: bytes,
+        *,
+        key: str = "",
+        headers: Mapping[str, bytes] | None = None,
+    ) -> int:
+        """Appends one entry and waits until it is durable; its offset. Raises LogError when that is not known."""
+        return await self._append(topic, partition, value, key, headers or {})
+
+    async def _append(
+        self, topic: Topic, partition: int, value: bytes, key: str, headers: Mapping[str, bytes]
+    ) -> int:
+        done: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
+
+        def finished(result: int | LogError) -> None:
+            if not done.done():
+                done.set_result(result)
+
+        while True:
+            if self._producer is None:
+                self._producer = self.log.producer()
+            try:
+                self._producer.append(
+                    topic, partition, value, key=key.encode(), headers=headers, done=finished
+                )
+                break
+            except LogFull:  # backpressure
+                await asyncio.sleep(FULL_PAUSE_S)
+        result = await done
+        if isinstance(result, LogError):
+            self._producer = None  # it takes nothing more
+            raise result
+        return result
+
+    async def send(self, events: Sequence[EventData]) -> None:
+        """Appends events; returns when all of them are durable."""
+        partitions = self.log.partitions
+        appends = [
+            self._append(
+                Topic.EVENTS,
+                routing.event_partition(event["key"], partitions),
+                codec.encode("Event", event),
+                event["key"],
+                {KIND: b"Event"},
+            )
+            for event in events
+        ]
+        if len(appends) == 1:
+            await appends[0]
+            return
+        for result in await asyncio.gather(*appends, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    # ------------------------------------------------------------------ commands
+
+    def new_run_id(self) -> str:
+        """An id for a run in any partition."""
+        partition = int.from_bytes(self._entropy(4), "big") % self.log.partitions
+        return ids.placed_run(1, partition, self._entropy(16))
+
+    async def command(
+        self, run_id: str, name: str, body: Mapping[str, Any], *, command_id: str | None = None
+    ) -> str:
+        """Appends a command that nobody waits for; its id."""
+        command_id = command_id or self.make_id()
+        await self._command(run_id, name, body, command_id, None)
+        return command_id
+
+    async def _command(
+        self, run_id: str, name: str, body: Mapping[str, Any], command_id: str, client: str | None
+    ) -> None:
+        command = {"id": command_id, "run": run_id, "client": client, "body": (f"perdure.{name}", body)}
+        partition = routing.run_partition(run_id, self.log.partitions)
+        value = codec.encode("Command", command)
+        await self._append(Topic.JOURNAL, partition, value, run_id, {KIND: b"Command"})
+
+    async def start_run(
+        self, run_id: str, function: str, event: EventData, tags: Mapping[str, str]
+    ) -> asyncio.Future[Reply]:
+        """Starts a run, durably; the future gets the answer at its end."""
+        self._listen()
+        command_id = self.make_id()
+        answer = self._expect(command_id)
+        body = {"function": function, "event": event, "tags": tags}
+        try:
+            await self._command(run_id, "StartRun", body, command_id, self.id)
+        except BaseException:
+            self._forget(command_id)
+            raise
+        return answer
+
+    async def ask(self, run_id: str, *, timeout_s: float | None = 30.0) -> Reply:
+        """What a run is like now. Raises RunNotFound, or TimeoutError when no owner answers."""
+        self._listen()
+        command_id = self.make_id()
+        answer = self._expect(command_id)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._command(run_id, "Query", {"wait": False}, command_id, self.id)
+                return _known(await answer)
+        finally:
+            self._forget(command_id)
+
+    async def end_of(self, run_id: str, answer: asyncio.Future[Reply] | None) -> Reply:
+        """The answer at a run's end. `answer` is that of its start, when this client started it."""
+        self._listen()
+        asked = 0
+        command_id = ""
+        try:
+            while True:
+                if answer is None:
+                    command_id = command_id or self.make_id()
+                    answer = self._expect(command_id)
+                    await self._command(run_id, "Query", {"wait": True}, command_id, self.id)
+                pause = ASK_AGAIN_S[min(asked, len(ASK_AGAIN_S) - 1)]
+                done, _ = await asyncio.wait([answer], timeout=pause)
+                if done:
+                    return _known(answer.result())
+                asked += 1
+                self._forget(command_id)
+                answer, command_id = None, ""
+        finally:
+            self._forget(command_id)
+
+    # ------------------------------------------------------------------ answers
+
+    def _listen(self) -> None:
+        """Follows this client's partition of the replies, from before the first question on."""
+        if self._follower is None:
+            partition = routing.partition_of(f"client:{self.id}", REPLIES_PARTITIONS)
+            self._follower = self.log.follow(Topic.REPLIES, partition, self._replies_end, self._heard)
+
+    async def open(self) -> None:
+        """Learns where the replies end now: older ones are for others."""
+        partition = routing.partition_of(f"client:{self.id}", REPLIES_PARTITIONS)
+        self._replies_end = (await self.log.bounds(Topic.REPLIES, partition))[1]
+
+    def _heard(self, batch: Sequence[Entry]) -> None:
+        mine = self.id.encode()
+        for entry in batch:
+            if entry.key == mine:
+                self.take(codec.decode(entry.value)[1])
+
+    def take(self, reply: Reply) -> None:
+        """An answer arrived, through the log or from an owner in this process."""
+        answer = self._waiting.pop(reply["command"], None)
+        if answer is not None and not answer.done():
+            answer.set_result(reply)
+
+    def _expect(self, command_id: str) -> asyncio.Future[Reply]:
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[command_id] = answer
+        return answer
+
+    def _forget(self, command_id: str) -> None:
+        self._waiting.pop(command_id, None)
+
+    def close(self) -> None:
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(
+                    PerdureError("the connection to the log was closed while an answer was awaited")
+                )
+                answer.exception()  # nobody may be waiting any more
+        self._waiting.clear()
+
+
+def _known(reply: Reply) -> Reply:
+    if not reply["status"]:
+        raise RunNotFound(
+            f"no run {reply['run']!r} is known: it never started, or it ended longer ago than ended runs are kept"
+        )
+    return reply

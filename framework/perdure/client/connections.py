@@ -1,0 +1,91 @@
+"""One log and one client per event loop, opened at the first use; and a loop of our own for code that has none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from perdure.client.client import Client
+from perdure.logs import open_log
+from perdure.logs.contract import Log
+
+T = TypeVar("T")
+Entropy = Callable[[int], bytes]
+
+
+class Connection:
+    """An open log and its client, on one event loop."""
+
+    def __init__(self, log: Log, client: Client) -> None:
+        self.log = log
+        self.client = client
+
+    async def close(self) -> None:
+        self.client.close()
+        await self.log.close()
+
+
+class Connections:
+    """The connections of one app in this process."""
+
+    def __init__(self, log: str | Log, entropy: Entropy = os.urandom) -> None:
+        self._log = log
+        self._entropy = entropy
+        self._open: dict[asyncio.AbstractEventLoop, asyncio.Task[Connection]] = {}
+        self._portal: Portal | None = None
+
+    def url(self) -> str:
+        """Where the log is, for people."""
+        return self._log if isinstance(self._log, str) else type(self._log).__name__
+
+    async def get(self) -> Connection:
+        """The connection of the running loop."""
+        loop = asyncio.get_running_loop()
+        for gone in [other for other in self._open if other.is_closed()]:
+            del self._open[gone]
+        task = self._open.get(loop)
+        if task is None:
+            task = self._open[loop] = loop.create_task(self._connect())
+        try:
+            return await asyncio.shield(task)
+        except BaseException:
+            if task.done() and (task.cancelled() or task.exception() is not None):
+                self._open.pop(loop, None)
+            raise
+
+    async def _connect(self) -> Connection:
+        log = open_log(self._log) if isinstance(self._log, str) else self._log
+        await log.open()
+        client = Client(log, self._entropy)
+        await client.open()
+        return Connection(log, client)
+
+    async def client(self) -> Client:
+        return (await self.get()).client
+
+    async def close(self) -> None:
+        """Closes the connection of the running loop, if there is one."""
+        task = self._open.pop(asyncio.get_running_loop(), None)
+        if task is not None:
+            await (await task).close()
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs something for a caller without an event loop, on a loop that this process keeps for that."""
+        if self._portal is None:
+            self._portal = Portal()
+        return self._portal.run(work)
+
+
+class Portal:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="perdure-portal", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result()

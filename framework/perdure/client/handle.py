@@ -1,0 +1,97 @@
+"""What `app.start` returns: a handle on a run, typed by its function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from perdure.authoring.payloads import Codec
+from perdure.client.client import Client, Reply
+from perdure.core import payload
+from perdure.core.durations import Duration, to_us
+from perdure.core.limits import Limits
+from perdure.errors import PayloadTooLarge, RunCancelled, RunFailed
+
+R = TypeVar("R")
+Connect = Callable[[], Awaitable[Client]]
+
+
+class Handle(Generic[R]):
+    """A run, seen from outside. Made by `app.start` or `app.handle`; costs nothing to keep."""
+
+    def __init__(
+        self,
+        run_id: str,
+        connect: Connect,
+        codec: Codec[R],
+        limits: Limits,
+        answer: asyncio.Future[Reply] | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self._connect = connect
+        self._codec = codec
+        self._limits = limits
+        self._answer = answer
+
+    def __repr__(self) -> str:
+        return f"<Handle of run {self.run_id}>"
+
+    async def result(self, timeout: Duration | None = None) -> R:
+        """Waits for the run's end and returns what its function returned.
+
+        `timeout` is in seconds, or a string such as "30s"; the run goes on when it passes, and TimeoutError is raised.
+        Raises RunFailed and RunCancelled for runs that ended so, RunNotFound when no such run is known.
+        """
+        limit = None if timeout is None else to_us(timeout) / 1e6
+        async with asyncio.timeout(limit):
+            client = await self._connect()
+            reply = await client.end_of(self.run_id, self._answer)
+        if reply["status"] == "failed":
+            error = reply["error"]
+            raise RunFailed(
+                self.run_id, type_name=error["type"], message=error["message"], traceback=error["traceback"]
+            )
+        if reply["status"] == "cancelled":
+            raise RunCancelled(self.run_id, reply["reason"])
+        return self._codec.decode(reply["result"])
+
+    async def status(self) -> str:
+        """ "queued", "scheduled", "running", "paused", "parked", "completed", "failed" or "cancelled"."""
+        return (await self._ask())["status"]
+
+    async def value(self, name: str) -> Any:
+        """What the run last published with `ctx.set_value(name, …)`; None when it has not."""
+        values: Mapping[str, bytes] = (await self._ask())["values"]
+        return payload.loads(values[name]) if name in values else None
+
+    async def _ask(self) -> Reply:
+        return await (await self._connect()).ask(self.run_id)
+
+    async def cancel(self, *, reason: str = "", force: bool = False) -> None:
+        """Asks the run to stop; returns when the wish is durable, not when the run has ended.
+
+        The body sees `asyncio.CancelledError` and may clean up with further steps; `force=True`, or a second
+        call, skips that. Nothing happens to a run that has ended.
+        """
+        client = await self._connect()
+        await client.command(self.run_id, "CancelAsk", {"reason": reason, "force": force})
+
+    async def signal(self, name: str, data: object = None, *, id: str | None = None) -> None:  # noqa: A002
+        """Sends a signal to the run, also before it waits for one. `id` deduplicates re-sends."""
+        encoded = payload.dumps(data)
+        if len(encoded) > self._limits.payload_bytes_max:
+            raise PayloadTooLarge(
+                f"the data of signal {name!r} has {len(encoded)} bytes, at most {self._limits.payload_bytes_max} fit;"
+                " send a reference to it instead"
+            )
+        client = await self._connect()
+        await client.command(self.run_id, "SignalSend", {"name": name, "data": encoded}, command_id=id)
+
+    async def pause(self, *, reason: str = "") -> None:
+        """Starts no more steps until `resume`; attempts in flight are recorded."""
+        await (await self._connect()).command(self.run_id, "PauseAsk", {"reason": reason})
+
+    async def resume(self) -> None:
+        """Lets a paused or parked run go on, over its recorded steps, with the code of the day."""
+        await (await self._connect()).command(self.run_id, "ResumeAsk", {"reason": ""})

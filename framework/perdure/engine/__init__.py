@@ -1,0 +1,1 @@
+"""The owner's turn: read → fold → decide → append → read back → act."""

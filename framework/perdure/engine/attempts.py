@@ -1,0 +1,143 @@
+"""Attempts of steps: starting them, and what their outcomes become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perdure.authoring.retry import Retry, next_delay
+from perdure.core import ids, ops
+from perdure.core.ops import Failure, Op
+from perdure.core.state import STILL, Run
+from perdure.engine.driver import Driver
+from perdure.engine.resident import Resident, Running, Step
+from perdure.execution.model import StepAsk
+from perdure.execution.ports import Attempt, Outcome
+
+UNKNOWN: Failure = {
+    "type": "perdure.Unknown",
+    "message": "the attempt ended without an error",
+    "traceback": "",
+}
+
+
+class Attempts:
+    """The attempts of one claim's life."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._services = driver.services
+
+    # ------------------------------------------------------------------ starting
+
+    def start_all(self, resident: Resident, asks: Iterable[StepAsk]) -> None:
+        """Starts the first attempts of steps whose ask counts, as far as the body still wants them."""
+        run = self._driver.state.runs.get(resident.run_id)
+        if run is None or run.status in STILL:
+            return  # they start when the run is resumed
+        execution = resident.execution
+        for ask in asks:
+            if ask.key not in resident.running and execution.awaits(ask.key):
+                self.start(run, resident, ask)
+
+    def start(self, run: Run, resident: Resident, ask: StepAsk) -> None:
+        if self._services.draining:
+            return  # the next owner starts it
+        failed = self.failed(run, resident, ask.key)
+        policy = self.policy(resident, ask)
+        number = failed + 1
+        resident.running[ask.key] = Running(number, self._services.clock.now())
+        self._services.running += 1
+        self._services.observers.attempt(run, ask.key, number)
+        attempt = Attempt(
+            run_id=run.id,
+            function_id=run.function,
+            key=ask.key,
+            step_id=ask.step_id,
+            idempotency_key=ids.idempotency_key(run.id, ask.key),
+            number=number,
+            attempts_max=policy.limit + 1,
+            fn=ask.fn,
+            args=ask.args,
+            kwargs=ask.kwargs,
+            options=ask.options,
+            codec=ask.codec,
+            context=ask.context,
+            snapshot=ask.snapshot,
+        )
+        self._services.steps.start(attempt, lambda outcome: self._finished(resident, ask, number, outcome))
+
+    def failed(self, run: Run, resident: Resident, key: str) -> int:
+        """Failed attempts of a step so far."""
+        known = resident.attempts.get(key)
+        if known is not None:
+            return known
+        pending = run.pending.get(key)
+        return pending.attempt if pending is not None else 0
+
+    def policy(self, resident: Resident, ask: StepAsk) -> Retry:
+        return ask.options.retry if ask.options.retry is not None else resident.function.retry
+
+    def retry(self, run: Run, resident: Resident, key: str) -> None:
+        """The pause after a failed attempt is over."""
+        ask = resident.execution.asked(key)
+        if ask is not None and key not in resident.running:
+            self.start(run, resident, ask)
+
+    # ------------------------------------------------------------------ stopping
+
+    def abandon(self, resident: Resident, key: str) -> None:
+        """Nobody waits for this step any more: its outcome will be void, so it may stop."""
+        running = resident.running.get(key)
+        if running is not None:
+            running.abandoned = True
+            self._services.steps.cancel(resident.run_id, key)
+
+    def drop(self, resident: Resident) -> None:
+        """The run is let go: whatever its attempts still do, nobody listens."""
+        for key in resident.running:
+            self._services.steps.cancel(resident.run_id, key)
+
+    # ------------------------------------------------------------------ outcomes
+
+    def _finished(self, resident: Resident, ask: StepAsk, number: int, outcome: Outcome) -> None:
+        self._services.running -= 1
+        running = resident.running.pop(ask.key, None)
+        if resident.dead or running is None or not self._driver.life.live:
+            return
+        if running.abandoned or not resident.execution.awaits(ask.key):
+            self._driver.end_if_quiet(resident)
+            return
+        op = self._outcome_op(resident, ask, number, running.began, outcome)
+        if op[0] == ops.ATTEMPT_FAILED:
+            resident.attempts[ask.key] = number
+            resident.turns.append(
+                Step([op], [], [], 64 + len(outcome.failure["traceback"] if outcome.failure else ""))
+            )
+            self._driver.mark(resident)
+            return
+        resident.attempts.pop(ask.key, None)
+        self._driver.release(resident, op)
+
+    def _outcome_op(self, resident: Resident, ask: StepAsk, number: int, began: int, outcome: Outcome) -> Op:
+        time = self._driver.tick(resident)
+        body = {"key": ask.key, "time": time, "attempt": number, "took": outcome.took}
+        if outcome.result is not None:
+            body["result"] = outcome.result
+            return ops.STEP_DONE, body
+        body["error"] = outcome.failure or UNKNOWN
+        delay = self._delay(resident, ask, number, time, outcome)
+        if delay is None:
+            return ops.STEP_FAILED, body
+        del body["time"]
+        body["retry_at"] = time + delay
+        return ops.ATTEMPT_FAILED, body
+
+    def _delay(
+        self, resident: Resident, ask: StepAsk, number: int, time: int, outcome: Outcome
+    ) -> int | None:
+        """How long until the next attempt (µs); None when there is none."""
+        if outcome.final or outcome.exception is None:
+            return None
+        policy = self.policy(resident, ask)
+        unit = ids.fraction("jitter", resident.run_id, ask.key, number)
+        return next_delay(policy, number, time - ask.asked_at, outcome.exception, unit)

@@ -1,0 +1,75 @@
+"""What the parts that work on runs ask of the one that drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from perdure.core.ops import Op
+from perdure.core.state import PartitionState, Run
+from perdure.engine.life import Life
+from perdure.engine.resident import Resident
+from perdure.engine.services import Services
+from perdure.execution.model import Turn
+
+
+class Driver(Protocol):
+    """Gives ops to bodies and books what they do. Implemented by `Residents`."""
+
+    @property
+    def life(self) -> Life: ...
+
+    @property
+    def state(self) -> PartitionState: ...
+
+    @property
+    def services(self) -> Services: ...
+
+    @property
+    def residents(self) -> dict[str, Resident]:
+        """The runs with a coroutine in memory, by id."""
+        ...
+
+    def activate(self, run_id: str) -> None:
+        """A run has something for its body: wake it, or hand its inbox over."""
+        ...
+
+    def absent(self, run_id: str) -> None:
+        """The code of a run is not here (A12)."""
+        ...
+
+    def tick(self, resident: Resident, *, at_least: int = 0) -> int:
+        """The time of the next release (µs)."""
+        ...
+
+    def release(self, resident: Resident, op: Op) -> None:
+        """Gives one op to the body and books what it did."""
+        ...
+
+    def compute(self, resident: Resident, opening: Op | None, turn: Callable[[], Turn]) -> None:
+        """Takes a turn of the body, here or in a thread, and books it."""
+        ...
+
+    def mark(self, resident: Resident) -> None:
+        """The run has turns to commit."""
+        ...
+
+    def end_if_quiet(self, resident: Resident) -> None:
+        """Books a held-back end once the last attempt is over."""
+        ...
+
+    def let_go(self, resident: Resident) -> None:
+        """Tears a coroutine down."""
+        ...
+
+    def parked(self, resident: Resident, reason: str, detail: str) -> Op:
+        """The op that parks a run."""
+        ...
+
+    def plain_commit(self, run: Run, changes: list[Op]) -> None:
+        """A commit of a run that has no coroutine in memory."""
+        ...
+
+    def resume_steps(self, run: Run, resident: Resident) -> None:
+        """Starts the attempts of the steps that the body waits for."""
+        ...

@@ -1,0 +1,140 @@
+"""The engine of one process: a member of the group, with a partition object for each that it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perdure.core import codec
+from perdure.engine.partition import Partition
+from perdure.engine.services import Services
+from perdure.errors import LogError
+from perdure.logs.contract import Entry, Follower, Topic
+
+Definitions = Sequence[Mapping[str, Any]]
+
+
+class Engine:
+    """Owns partitions and drives their runs. Made for one event loop, used once."""
+
+    def __init__(self, services: Services, definitions: Definitions) -> None:
+        self.services = services
+        self.partitions: dict[int, Partition] = {}
+        self._definitions = [dict(d) for d in definitions]
+        self._registry: Follower | None = None
+        self._ready: dict[int, asyncio.Event] = {}
+        services.on_configured = self._on_configured
+
+    # ------------------------------------------------------------------ a life
+
+    async def start(self) -> None:
+        """Publishes the functions of this process, joins the group, and returns; partitions come as they come."""
+        services = self.services
+        await self._publish()
+        self._registry = services.log.follow(Topic.REGISTRY, 0, 0, self._on_registry)
+        services.member = services.log.member(self)
+        await services.member.join()
+
+    async def drain(self, timeout_s: float) -> int:
+        """Starts nothing new and waits for the attempts that run; how many still do when the time is up."""
+        self.services.draining = True
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self.services.running and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        return self.services.running
+
+    async def stop(self) -> None:
+        """Leaves the group: every partition is released first."""
+        if self._registry is not None:
+            self._registry.close()
+        if self.services.member is not None:
+            await self.services.member.leave()
+        for partition in list(self.partitions.values()):
+            partition.close()
+        self.partitions.clear()
+        for task in list(self.services.tasks):
+            task.cancel()
+        await asyncio.gather(*self.services.tasks, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Ends without a word to the log, as a crash does."""
+        for partition in list(self.partitions.values()):
+            partition.close()
+        self.partitions.clear()
+        for task in list(self.services.tasks):
+            task.cancel()
+
+    # ------------------------------------------------------------------ definitions
+
+    async def _publish(self) -> None:
+        """Appends this code's definitions to the registry, unless the newest entry says the same."""
+        log = self.services.log
+        first, end = await log.bounds(Topic.REGISTRY, 0)
+        newest = None
+        if end > first:
+            for entry in await log.read(Topic.REGISTRY, 0, end - 1, 1):
+                newest = codec.decode(entry.value)[1]["functions"]
+        if newest == self._definitions:
+            return
+        appended = asyncio.get_running_loop().create_future()
+        producer = log.producer()
+        value = codec.encode("Config", {"version": 0, "functions": self._definitions})
+        producer.append(
+            Topic.REGISTRY, 0, value, done=lambda result: appended.cancelled() or appended.set_result(result)
+        )
+        result = await appended
+        producer.close()
+        if isinstance(result, LogError):
+            raise result
+
+    def _on_registry(self, batch: Sequence[Entry]) -> None:
+        entry = batch[-1]
+        functions = codec.decode(entry.value)[1]["functions"]
+        self.services.config = {"version": entry.offset + 1, "functions": functions}
+        for partition in self.partitions.values():
+            if partition.lead is not None:
+                partition.lead.router.configure()
+
+    def _on_configured(self, partition: int, version: int) -> None:
+        if version >= self.services.config["version"]:
+            self._ready.setdefault(partition, asyncio.Event()).set()
+
+    async def ready(self, partitions: Sequence[int]) -> None:
+        """Returns when these partitions are led here and route by the newest definitions."""
+        for number in partitions:
+            await self._ready.setdefault(number, asyncio.Event()).wait()
+
+    def quiet(self) -> bool:
+        """Whether nothing can happen here before time passes or something arrives."""
+        services = self.services
+        return not (services.running or services.tasks) and all(p.quiet() for p in self.partitions.values())
+
+    # ------------------------------------------------------------------ the group
+
+    def assigned(self, partition: int) -> None:
+        mine = self.partitions[partition] = Partition(self.services, partition)
+        self.services.spawn(mine.recover(), f"recovery of partition {partition}")
+
+    async def revoked(self, partition: int) -> None:
+        mine = self.partitions.get(partition)
+        if mine is not None:
+            await mine.release()
+            if self.partitions.get(partition) is mine:
+                del self.partitions[partition]
+        self._ready.pop(partition, None)
+
+    def lost(self, partition: int) -> None:
+        mine = self.partitions.pop(partition, None)
+        self._ready.pop(partition, None)
+        if mine is not None:
+            mine.close()
+
+    def entries(self, topic: Topic, partition: int, batch: Sequence[Entry]) -> None:
+        mine = self.partitions.get(partition)
+        if mine is None:
+            return
+        if topic is Topic.JOURNAL:
+            mine.entries(batch)
+        elif topic is Topic.EVENTS:
+            mine.events(batch)

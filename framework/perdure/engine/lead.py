@@ -1,0 +1,118 @@
+"""The leader of a partition: one life of a claim and the parts that work in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from perdure.core import effects
+from perdure.core.state import PartitionState
+from perdure.engine.life import Life
+from perdure.engine.residents import Residents
+from perdure.engine.router import Router
+from perdure.engine.searches import Searches
+from perdure.engine.services import Services
+from perdure.engine.snapshots import Snapshots
+from perdure.errors import LogError
+from perdure.logs.contract import Producer, Topic
+
+ACK_DELAY_US = 1_000_000
+
+
+class Lead:
+    """Everything volatile that the owner of a partition holds; it dies with its claim."""
+
+    def __init__(
+        self,
+        services: Services,
+        state: PartitionState,
+        producer: Producer,
+        owner: bytes,
+        fail: Callable[[LogError], None],
+    ) -> None:
+        self.life = Life(services, state, producer, owner, fail, self._fire)
+        self.residents = Residents(self.life)
+        self.router = Router(self.life)
+        self.searches = Searches(self.life)
+        self.snapshots = Snapshots(self.life)
+        self._acking = False
+
+    # ------------------------------------------------------------------ a life
+
+    def begin(self) -> None:
+        """The claim was read back: make everything again that the state implies."""
+        timers = self.life.timers
+        for run in self.life.state.live_runs():
+            if run.status == "scheduled":
+                timers.arm(run.id, "", run.not_before)
+            for key, pending in run.pending.items():
+                if pending.due is not None:
+                    timers.arm(run.id, key, pending.due)
+        self.router.begin()
+        self.life.outbox.resend()
+        self.searches.begin()
+        self.residents.begin()
+
+    def stop(self) -> None:
+        """Nothing of this life acts any more."""
+        if self.life.live:
+            self.life.end()
+            self.router.close()
+            self.snapshots.close()
+            self.residents.close()
+
+    def quiet(self) -> bool:
+        """Whether nothing is under way in this life."""
+        return not (self.life.unread or self.life.outbox.unsent() or self.router.busy or self.residents.busy)
+
+    # ------------------------------------------------------------------ effects
+
+    def perform(self, effect: effects.Effect) -> None:
+        """Does what an accepted record asks for."""
+        match effect:
+            case effects.Activate(run):
+                self.residents.activate(run)
+            case effects.Arm(run, key, due):
+                self.life.timers.arm(run, key, due)
+            case effects.Send(target):
+                self.life.outbox.mark(target)
+            case effects.Ended(run):
+                self.residents.ended(run)
+                self.life.replies.ended(run)
+            case effects.Answer(client, command, run):
+                self.life.replies.answer(client, command, run)
+            case effects.Delayed(due):
+                self.life.timers.arm("", "", due)
+            case effects.Search(scan):
+                self.searches.mark(scan)
+            case effects.Configured():
+                self.router.configured()
+                self.residents.retry_absent()
+            case effects.Bury(offset, reason):
+                self.life.replies.bury(Topic.JOURNAL, offset, reason)
+            case effects.Claimed():
+                pass
+
+    def _fire(self, run: str, key: str, due: int) -> None:
+        if run:
+            self.residents.fire(run, key, due)
+        else:
+            self.router.due()
+
+    def settle(self) -> None:
+        """After a batch: send what it caused."""
+        life = self.life
+        if not life.live:
+            return
+        life.outbox.flush()
+        self.residents.flush()
+        self.router.propose()
+        self.snapshots.consider()
+        if not self._acking and life.outbox.acks(at_least=1):
+            self._acking = True
+            life.services.clock.call_at(life.services.clock.now() + ACK_DELAY_US, self._ack)
+
+    def _ack(self) -> None:
+        self._acking = False
+        acks = self.life.outbox.acks(at_least=1) if self.life.live else []
+        if acks:
+            self.life.append("Commit", {"changes": [], "acks": acks}, lambda _fact, _void: None)

@@ -1,0 +1,107 @@
+"""One claim's life: what its parts share, and the way to the journal and back.
+
+A partition that is revoked and assigned again, or claimed anew, gets a new life, so nothing of an earlier one can act.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.core import codec
+from perdure.core.facts import KIND, STAMP, Fact, Stamp
+from perdure.core.state import PartitionState
+from perdure.engine.outbox import Outbox
+from perdure.engine.replies import Replies
+from perdure.engine.services import Services
+from perdure.engine.timers import Timers
+from perdure.errors import LogError
+from perdure.logs.contract import Entry, Producer, Topic
+
+OnRead = Callable[[Fact, "str | None"], None]
+
+
+@dataclass(slots=True)
+class Unread:
+    """An own record that has not been read back."""
+
+    packed: bytes
+    stamp: Stamp
+    name: str
+    body: dict[str, Any]
+    on_read: OnRead
+
+
+class Life:
+    """The producer of one claim, its partition's state, and what is armed and sent under it."""
+
+    def __init__(
+        self,
+        services: Services,
+        state: PartitionState,
+        producer: Producer,
+        owner: bytes,
+        fail: Callable[[LogError], None],
+        fire: Callable[[str, str, int], None],
+    ) -> None:
+        self.services = services
+        self.state = state
+        self.live = True
+        self._producer = producer
+        self._owner = owner
+        self._epoch = state.epoch
+        self._seq = 0
+        self._unread: deque[Unread] = deque()
+        self._fail = fail
+        self.outbox = Outbox(state, producer, self.failed)
+        self.replies = Replies(services, state, producer, self.failed)
+        self.timers = Timers(services.clock, fire, services.limits.timers_tick_max)
+
+    def end(self) -> None:
+        """Nothing of this life acts any more."""
+        self.live = False
+        self.timers.close()
+        self._producer.close()
+
+    def failed(self, error: LogError) -> None:
+        """A delivery failed, its outcome is unknown: this producer and this claim are over (A6)."""
+        if self.live:
+            self._fail(error)
+
+    def append(self, name: str, body: dict[str, Any], on_read: OnRead, *, key: str = "") -> None:
+        """Appends a record of the owner; `on_read` is called when it is read back, with why it is void, if it is."""
+        self.append_value(name, body, codec.encode(name, body), on_read, key=key)
+
+    def append_value(
+        self, name: str, body: dict[str, Any], value: bytes, on_read: OnRead, *, key: str = ""
+    ) -> None:
+        stamp = Stamp(self._owner, self._epoch, self._seq + 1)
+        packed = stamp.pack()
+        self._producer.append(
+            Topic.JOURNAL,
+            self.state.number,
+            value,
+            key=key.encode(),
+            headers={KIND: name.encode(), STAMP: packed},
+            done=self._done,
+        )
+        self._seq += 1
+        self._unread.append(Unread(packed, stamp, name, body, on_read))
+
+    def _done(self, result: int | LogError) -> None:
+        if isinstance(result, LogError):
+            self.failed(result)
+
+    def match(self, entry: Entry) -> Unread | None:
+        """The own record that this entry is, if it is the one that must come next."""
+        stamp = entry.headers.get(STAMP)
+        if stamp is None or not self._unread or not stamp.startswith(self._owner):
+            return None
+        return self._unread.popleft() if stamp == self._unread[0].packed else None
+
+    @property
+    def unread(self) -> int:
+        """Own records that are not read back yet."""
+        return len(self._unread)

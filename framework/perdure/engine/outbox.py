@@ -1,0 +1,85 @@
+"""Sends a partition's messages, in the order of each channel, and learns how far they are appended.
+
+A life of a claim begins by sending everything above the acked floor again (go-back-N); receivers void what they had (A1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from perdure.core.facts import CHANNEL, KIND, pack_channel
+from perdure.core.state import PartitionState
+from perdure.errors import LogError
+from perdure.logs.contract import Producer, Topic
+
+ACK_EVERY = 32
+"""Appended messages after which the next commit carries an `Ack`."""
+
+
+class Outbox:
+    """The sending side of one claim's life."""
+
+    def __init__(self, state: PartitionState, producer: Producer, fail: Callable[[LogError], None]) -> None:
+        self._state = state
+        self._producer = producer
+        self._fail = fail
+        self._sent: dict[str, int] = {}
+        self._acked: dict[str, int] = {}
+        self._dirty: dict[str, None] = {}
+
+    def resend(self) -> None:
+        """Everything that is not known to be appended."""
+        for target in self._state.outbox:
+            self._dirty[target] = None
+        self.flush()
+
+    def mark(self, target: str) -> None:
+        self._dirty[target] = None
+
+    def flush(self) -> None:
+        """Hands what is new to the producer."""
+        dirty, self._dirty = self._dirty, {}
+        for target in dirty:
+            queue = self._state.outbox.get(target)
+            if not queue:
+                continue
+            start = max(self._sent.get(target, 0) - queue[0][0] + 1, 0)
+            topic = Topic.JOURNAL if target[0] == "j" else Topic.EVENTS
+            for seq, value in islice(queue, start, None):
+                self._send(topic, target, seq, value)
+
+    def _send(self, topic: Topic, target: str, seq: int, value: bytes) -> None:
+        headers = {CHANNEL: pack_channel(self._state.origin, seq)}
+        if topic is Topic.JOURNAL:
+            headers[KIND] = b"Message"
+
+        def done(result: int | LogError) -> None:
+            if isinstance(result, LogError):
+                self._fail(result)
+            else:
+                self._acked[target] = seq
+
+        self._producer.append(topic, int(target[1:]), value, headers=headers, done=done)
+        self._sent[target] = seq
+
+    def unsent(self) -> bool:
+        """Whether a message is not known to be appended."""
+        return any(
+            queue and queue[-1][0] > self._acked.get(target, 0)
+            for target, queue in self._state.outbox.items()
+        )
+
+    def depth(self) -> int:
+        """Messages to the target that waits longest for its acks."""
+        return max((len(queue) for queue in self._state.outbox.values()), default=0)
+
+    def acks(self, *, at_least: int = ACK_EVERY) -> list[dict[str, Any]]:
+        """`Ack`s worth a place in the next commit."""
+        found: list[dict[str, Any]] = []
+        for target, seq in self._acked.items():
+            queue = self._state.outbox.get(target)
+            if queue and seq - queue[0][0] + 1 >= at_least:
+                found.append({"target": target, "seq": seq})
+        return found

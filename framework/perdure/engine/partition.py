@@ -1,0 +1,214 @@
+"""One partition in one worker: read and fold its journal, claim it, lead it, let it go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from perdure.core import codec, effects
+from perdure.core.facts import KIND, STAMP, Fact, Stamp, read_fact
+from perdure.core.fold import fold
+from perdure.core.snapshot import restore
+from perdure.core.state import PartitionState
+from perdure.engine.lead import Lead
+from perdure.engine.services import Services
+from perdure.errors import EncodingError, LevelTooNew, LogError
+from perdure.logs.contract import Entry, Producer, Topic
+
+RECLAIM_PAUSE_US = 200_000
+RELEASE_TIMEOUT_S = 3.0
+
+
+class Partition:
+    """A reader of the journal at first; the leader once its own claim was read back."""
+
+    def __init__(self, services: Services, number: int) -> None:
+        self._services = services
+        self.number = number
+        self.state = PartitionState(number, services.log.partitions, limits=services.limits)
+        self.lead: Lead | None = None
+        self._position = 0
+        self._catch_up_to = 0
+        self._claiming: tuple[bytes, Producer] | None = None
+        self._following = False
+        self._gone = False
+
+    # ------------------------------------------------------------------ recovery
+
+    async def recover(self) -> None:
+        """Loads the newest snapshot that can be verified, and reads on from there."""
+        log = self._services.log
+        first, end = await log.bounds(Topic.JOURNAL, self.number)
+        for name in reversed(await log.snapshots(self.number)):
+            try:
+                state, covers = restore(await log.get_snapshot(self.number, name), self._services.limits)
+            except (EncodingError, LogError) as error:
+                self._services.trouble(
+                    f"snapshot {name} of partition {self.number} is damaged; an older one is tried", error
+                )
+                continue
+            if covers >= first:
+                self.state, self._position = state, covers
+                break
+        if self._position < first:
+            raise LogError(
+                f"partition {self.number}: the journal begins at {first}, and no snapshot reaches that far. Its runs cannot"
+                " be known; restore the log from a backup. The partition is left alone."
+            )
+        if self._gone:
+            return
+        self._catch_up_to = end
+        self._following = True
+        self._services.follow(Topic.JOURNAL, self.number, self._position)
+        if self._position >= end:
+            self._claim()
+
+    # ------------------------------------------------------------------ claims
+
+    def _claim(self) -> None:
+        """Proposes itself as the owner, under a producer instance of its own (A6)."""
+        if self._gone or self._claiming is not None:
+            return
+        owner = self._services.entropy(16)
+        producer = self._services.log.producer()
+        self._claiming = (owner, producer)
+        epoch = self.state.epoch + 1
+        value = codec.encode("Claim", {"epoch": epoch, "worker": ""})
+        headers = {KIND: b"Claim", STAMP: Stamp(owner, epoch, 0).pack()}
+
+        def done(result: int | LogError) -> None:
+            if isinstance(result, LogError) and self._claiming == (owner, producer):
+                self._give_up_claim()
+
+        try:
+            producer.append(Topic.JOURNAL, self.number, value, headers=headers, done=done)
+        except LogError:
+            self._give_up_claim()
+
+    def _give_up_claim(self) -> None:
+        if self._claiming is not None:
+            self._claiming[1].close()
+            self._claiming = None
+        self._claim_later()
+
+    def _claim_later(self) -> None:
+        jitter = int.from_bytes(self._services.entropy(2), "big") % RECLAIM_PAUSE_US
+        clock = self._services.clock
+        clock.call_at(clock.now() + RECLAIM_PAUSE_US + jitter, self._claim_if_none)
+
+    def _claim_if_none(self) -> None:
+        if self.lead is None and not self._gone:
+            self._claim()
+
+    def _claimed(self, owner: bytes) -> None:
+        """An accepted claim was read: ours, and we lead; another's, and we stop (and come back while assigned, B6)."""
+        if self.lead is not None:
+            self._depose()
+        if self._claiming is not None and self._claiming[0] == owner:
+            producer = self._claiming[1]
+            self._claiming = None
+            self.lead = Lead(self._services, self.state, producer, owner, self._failed)
+            self.lead.snapshots.position = self._position
+            self.lead.begin()
+        else:
+            self._claim_later()
+
+    def _failed(self, error: LogError) -> None:
+        """An append failed, its outcome is unknown: a new producer, a new claim, and everything from the log again."""
+        self._services.trouble(f"an append to partition {self.number} failed; it is claimed anew", error)
+        self._depose()
+        if not self._gone:
+            self._claim()
+
+    def _depose(self) -> None:
+        lead, self.lead = self.lead, None
+        if lead is not None:
+            lead.stop()
+            self.state.effects.clear()
+
+    # ------------------------------------------------------------------ reading
+
+    def entries(self, batch: Sequence[Entry]) -> None:
+        """Folds a batch of the journal and acts on what it says."""
+        try:
+            for entry in batch:
+                self._take(entry)
+        except LevelTooNew as error:
+            self._services.trouble(f"partition {self.number} is left alone", error)
+            self.close()
+            return
+        if self.lead is not None:
+            self.lead.settle()
+        elif self._claiming is None and not self._gone and self._position >= self._catch_up_to > -1:
+            self._catch_up_to = -1
+            self._claim()
+
+    def _take(self, entry: Entry) -> None:
+        self._position = entry.offset + 1
+        lead, state = self.lead, self.state
+        own = lead.life.match(entry) if lead is not None else None
+        if own is None:
+            fact = read_fact(entry.offset, entry.ts, entry.value, entry.headers)
+            void = fold(state, fact)
+            if void is not None and fact.kind == "Claim":
+                self._late_claim(fact)
+        else:
+            fact = Fact(entry.offset, entry.ts, own.name, own.body, own.stamp, entry.value)
+            void = fold(state, fact)
+        if lead is not None:
+            lead.snapshots.position = self._position
+            lead.snapshots.tail_bytes += len(entry.value)
+            if own is not None and lead.life.live:
+                own.on_read(fact, void)
+        if state.effects:
+            self._perform()
+
+    def _late_claim(self, fact: Fact) -> None:
+        if self._claiming is not None and fact.stamp is not None and fact.stamp.owner == self._claiming[0]:
+            self._give_up_claim()
+
+    def _perform(self) -> None:
+        found, self.state.effects = self.state.effects, []
+        for effect in found:
+            if isinstance(effect, effects.Claimed):
+                self._claimed(effect.owner)
+            elif self.lead is not None and self.lead.life.live:
+                self.lead.perform(effect)
+
+    def events(self, batch: Sequence[Entry]) -> None:
+        """Entries of the events partition of the same number."""
+        if self.lead is not None:
+            self.lead.router.take(batch)
+            self.lead.router.propose()
+
+    def quiet(self) -> bool:
+        """Whether it leads and everything that it appended is read back and acted on."""
+        lead = self.lead
+        return lead is not None and lead.quiet()
+
+    # ------------------------------------------------------------------ letting go
+
+    async def release(self) -> None:
+        """Leaves in good order: what was appended is read back, `Released` says that nothing was cut off."""
+        lead = self.lead
+        if lead is not None and lead.life.live:
+            read = asyncio.Event()
+            lead.residents.flush()
+            try:
+                lead.life.append("Released", {"reason": "leave"}, lambda _fact, _void: read.set())
+                async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                    await read.wait()
+            except (TimeoutError, LogError) as error:
+                self._services.trouble(f"partition {self.number} was left without a note", error)
+        self.close()
+
+    def close(self) -> None:
+        """Stops at once."""
+        self._gone = True
+        self._depose()
+        if self._claiming is not None:
+            self._claiming[1].close()
+            self._claiming = None
+        if self._following and self._services.member is not None:
+            self._services.member.unfollow(Topic.JOURNAL, self.number)
+            self._services.member.unfollow(Topic.EVENTS, self.number)

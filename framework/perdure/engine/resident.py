@@ -1,0 +1,113 @@
+"""One run whose coroutine is in memory: what it did that is not yet in the log, and what it waits for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from perdure.authoring.functions import Function
+from perdure.core import ops
+from perdure.core.ops import ASKED, STARTED, Op
+from perdure.engine.executions import AnyExecution
+from perdure.execution.model import StepAsk, Turn
+
+Body = dict[str, Any]
+OP_BYTES = 64
+
+
+@dataclass(slots=True)
+class Step:
+    """A turn of the body: the op that opened it and everything that followed from it."""
+
+    ops: list[Op]
+    asks: list[StepAsk]
+    lines: list[Any]
+    size: int
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt handed to the worker."""
+
+    number: int
+    began: int
+    abandoned: bool = False
+
+
+@dataclass(slots=True)
+class Resident:
+    """The volatile side of a run under one claim."""
+
+    run_id: str
+    function: Function[Any, Any]
+    execution: AnyExecution
+    time: int
+    turns: deque[Step] = field(default_factory=deque[Step])
+    """Turns that no record holds yet, oldest first."""
+    in_flight: list[Step] = field(default_factory=list[Step])
+    """Turns in the commit that is appended and not read back."""
+    running: dict[str, Running] = field(default_factory=dict[str, Running])
+    delivered: set[int] = field(default_factory=set[int])
+    """Inbox items given to the body by turns that do not count yet."""
+    end: Op | None = None
+    """The run's end, held back while attempts are in flight (B2)."""
+    ended: bool = False
+    busy: bool = False
+    """A turn of a `def` body computes in a thread."""
+    queue: deque[Op] = field(default_factory=deque[Op])
+    """Releases that wait for it."""
+    attempts: dict[str, int] = field(default_factory=dict[str, int])
+    """Failed attempts by key, ahead of the fold."""
+    dead: bool = False
+
+    def take(self, opening: Op | None, turn: Turn) -> Step:
+        """Books a turn."""
+        all_ops = turn.ops if opening is None else [opening, *turn.ops]
+        step = Step(all_ops, turn.steps, turn.lines, sum(map(op_size, all_ops)))
+        self.turns.append(step)
+        return step
+
+    def must_commit(self) -> bool:
+        """Whether anything waits that takes effect only when it counts. A body's first asks do not: they follow
+        from the record that started the run."""
+        if len(self.turns) > 1:
+            return True
+        return bool(self.turns) and any(name not in (STARTED, ASKED) for name, _ in self.turns[0].ops)
+
+    def idle(self) -> bool:
+        """Whether nothing of it is under way: it may be evicted and made again from the log."""
+        return not (self.turns or self.in_flight or self.running or self.busy or self.queue or self.delivered)
+
+
+def op_size(op: Op) -> int:
+    """About how many bytes an op takes in a record."""
+    sizer = _SIZERS.get(op[0])
+    return OP_BYTES + (sizer(op[1]) if sizer is not None else 0)
+
+
+def _error(body: Body) -> int:
+    error = body["error"]
+    return len(error["message"]) + len(error["traceback"])
+
+
+def _outcome(body: Body) -> int:
+    fields = body["outcome"][1]
+    return len(fields.get("result", b"")) + (_error(fields) if "error" in fields else 0)
+
+
+_SIZERS: dict[str, Callable[[Body], int]] = {
+    ops.STEP_DONE: lambda body: len(body["result"]),
+    ops.RUN_DONE: lambda body: len(body["result"]),
+    ops.STEP_FAILED: _error,
+    ops.RUN_FAILED: _error,
+    ops.ATTEMPT_FAILED: _error,
+    ops.ASKED: lambda body: sum(len(key) + 2 for key in body["keys"]),
+    ops.EVENTS_SENT: lambda body: sum(OP_BYTES + len(event["data"]) for event in body["events"]),
+    ops.CHILD_ISSUED: lambda body: len(body["event"]["data"]),
+    ops.EVENT_GIVEN: lambda body: len(body["event"]["data"]),
+    ops.SIGNAL_GIVEN: lambda body: len(body["data"]),
+    ops.VALUE_SET: lambda body: len(body["value"]),
+    ops.CHILD_ENDED: _outcome,
+}

@@ -1,0 +1,339 @@
+"""Driving the runs of a partition: waking, turning, committing, letting go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from perdure.core import codec, ops
+from perdure.core.facts import Fact
+from perdure.core.ops import Op
+from perdure.core.state import STILL, Run
+from perdure.engine import inbox
+from perdure.engine.attempts import Attempts
+from perdure.engine.life import Life
+from perdure.engine.resident import Resident, Step
+from perdure.engine.waking import Waking
+from perdure.errors import LogError, NonDeterminismError, PerdureError
+from perdure.execution.failures import failure_of
+from perdure.execution.model import Turn
+
+ENTRY_SLACK = 16 * 1024
+RETRY_APPEND_US = 50_000
+
+
+class Residents:
+    """The runs of one claim's life that have a coroutine in memory."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.state = life.state
+        self.services = life.services
+        self.residents: dict[str, Resident] = {}
+        self._absent: dict[str, None] = {}
+        self._dirty: dict[str, Resident] = {}
+        self._flushing = False
+        self.attempts = Attempts(self)
+        self._waking = Waking(self)
+
+    # ------------------------------------------------------------------ a life
+
+    def begin(self) -> None:
+        """After a claim: every run that has something to do goes on."""
+        self._waking.begin()
+
+    def close(self) -> None:
+        for resident in list(self.residents.values()):
+            self.let_go(resident)
+        self._dirty.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn computes, waits to be committed, or runs are still to be woken."""
+        return self._flushing or self._waking.busy or any(r.busy or r.queue for r in self.residents.values())
+
+    def let_go(self, resident: Resident) -> None:
+        """Tears a coroutine down; what it did and no record holds is forgotten, its attempts are cancelled (A3)."""
+        resident.dead = True
+        self.residents.pop(resident.run_id, None)
+        self._dirty.pop(resident.run_id, None)
+        self.attempts.drop(resident)
+        if not resident.busy:
+            resident.execution.teardown()
+
+    # ------------------------------------------------------------------ activation
+
+    def activate(self, run_id: str) -> None:
+        """A run has something for its body: wake it, or hand its inbox over."""
+        run = self.state.runs.get(run_id)
+        if run is None or not run.live or not self.life.live:
+            return
+        resident = self.residents.get(run_id)
+        if resident is None and not inbox.without_body(self, run):
+            resident = self._waking.wake(run)
+        if resident is not None and run.inbox:
+            inbox.deliver(self, run, resident)
+
+    def absent(self, run_id: str) -> None:
+        """The code of a run is not here; the run stays as it is and is tried again (A12)."""
+        self._absent[run_id] = None
+
+    def resume_steps(self, run: Run, resident: Resident) -> None:
+        """Starts what was in flight. A step in its pause between attempts waits for its timer."""
+        if run.status in STILL:
+            return
+        now = self.services.clock.now()
+        for key, ask in list(resident.execution.outstanding().items()):
+            pending = run.pending.get(key)
+            if key not in resident.running and (pending is None or pending.due is None or pending.due <= now):
+                self.attempts.start(run, resident, ask)
+
+    def retry_absent(self) -> None:
+        absent, self._absent = self._absent, {}
+        for run_id in absent:
+            self.activate(run_id)
+
+    def fire(self, run_id: str, key: str, due: int) -> None:
+        """Something of a run is due."""
+        run = self.state.runs.get(run_id)
+        if run is None or not run.live:
+            return
+        if not key:
+            if run.status == "scheduled":
+                self.activate(run_id)
+            return
+        pending = run.pending.get(key)
+        if pending is None or pending.due != due or run.status in STILL:
+            return
+        resident = self.residents.get(run_id) or self._waking.wake(run)
+        if resident is None:
+            return
+        if pending.kind == "step":
+            self.attempts.retry(run, resident, key)
+        elif resident.execution.awaits(key):
+            time = self.tick(resident, at_least=due)
+            self.release(resident, (ops.TIMER_FIRED, {"key": key, "time": time}))
+
+    # ------------------------------------------------------------------ turns
+
+    def tick(self, resident: Resident, *, at_least: int = 0) -> int:
+        """The time of the next release: the owner's clock, never going back within the run (A5)."""
+        resident.time = max(self.services.clock.now(), resident.time, at_least)
+        return resident.time
+
+    def release(self, resident: Resident, op: Op) -> None:
+        """Gives one op to the body and books what it did."""
+        if resident.busy:
+            resident.queue.append(op)
+            return
+        self.compute(resident, op, lambda: resident.execution.release(op))
+
+    def compute(self, resident: Resident, opening: Op | None, turn: Callable[[], Turn]) -> None:
+        """Takes a turn of the body: here, or for a `def` body in a thread."""
+        if resident.function.is_async:
+            try:
+                done = turn()
+            except PerdureError as error:
+                self._unfit(resident, opening, error)
+            else:
+                self.turned(resident, opening, done)
+            return
+        resident.busy = True
+
+        def computed(result: Turn | BaseException) -> None:
+            resident.busy = False
+            if resident.dead:
+                resident.execution.teardown()
+            elif isinstance(result, PerdureError):
+                self._unfit(resident, opening, result)
+            elif isinstance(result, BaseException):
+                self.services.trouble(f"run {resident.run_id}", result)
+                self.let_go(resident)
+            else:
+                self.turned(resident, opening, result)
+                self.flush()
+            if resident.queue and not resident.dead and not resident.busy:
+                self.release(resident, resident.queue.popleft())
+
+        self.services.steps.compute(turn, computed)
+
+    def turned(self, resident: Resident, opening: Op | None, turn: Turn) -> None:
+        step = resident.take(opening, turn)
+        for name, body in turn.ops:
+            if name == ops.STEP_ABANDONED:
+                self.attempts.abandon(resident, body["key"])
+        for name, value in turn.values.items():
+            step.ops.insert(len(step.ops) - turn.ended, (ops.VALUE_SET, {"name": name, "value": value}))
+        if turn.ended:
+            self._end(resident, step)
+        self.mark(resident)
+        if not resident.must_commit() and not resident.in_flight:
+            self.attempts.start_all(resident, step.asks)
+            step.asks = []
+
+    def _end(self, resident: Resident, step: Step) -> None:
+        """The body has ended. The end counts only when no attempt is in flight."""
+        resident.ended = True
+        end = step.ops.pop()
+        function = resident.function
+        if end[0] == ops.RUN_FAILED:
+            if function.on_error == "pause":
+                error = end[1]["error"]
+                detail = f"{error['type']}: {error['message']}"
+                end = self.parked(resident, "an error left the body", detail)
+            else:
+                end[1]["handler"] = function.on_failure.id if function.on_failure is not None else None
+        resident.end = end
+        self.end_if_quiet(resident)
+
+    def end_if_quiet(self, resident: Resident) -> None:
+        """Books the end once the last attempt is over."""
+        if resident.end is not None and not resident.running:
+            end, resident.end = resident.end, None
+            if "time" in end[1]:
+                end[1]["time"] = max(end[1]["time"], resident.time)
+            resident.turns.append(Step([end], [], [], 64))
+            self.mark(resident)
+
+    def _unfit(self, resident: Resident, opening: Op | None, error: PerdureError) -> None:
+        """Code and log do not fit, or the body is stuck: the run is parked, visible, and waits for other code."""
+        parked = self.parked(resident, error.code, str(error))
+        opened = [opening] if opening is not None else []
+        if isinstance(error, NonDeterminismError) and not opened:
+            resident.turns.clear()
+        resident.turns.append(Step([*opened, parked], [], [], 64 + len(str(error))))
+        resident.ended = True
+        self.mark(resident)
+
+    def parked(self, resident: Resident, reason: str, detail: str) -> Op:
+        code = resident.function.code
+        return ops.PARKED, {"time": self.tick(resident), "reason": reason, "code": code, "detail": detail}
+
+    # ------------------------------------------------------------------ commits
+
+    def mark(self, resident: Resident) -> None:
+        """The run has turns to commit. Everything that happens in one go of the event loop shares a commit."""
+        self._dirty[resident.run_id] = resident
+        if not self._flushing:
+            self._flushing = True
+            self.services.soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        if self.life.live:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._dirty:
+            return
+        dirty, self._dirty = self._dirty, {}
+        for resident in dirty.values():
+            if not resident.dead and not resident.in_flight and resident.must_commit():
+                self._commit(resident)
+
+    def _commit(self, resident: Resident) -> None:
+        run = self.state.runs[resident.run_id]
+        steps = self._cut(resident)
+        changes = [{"entity": run.id, "prev": run.prev, "ops": [op for step in steps for op in step.ops]}]
+        body = {"changes": changes, "acks": self.life.outbox.acks()}
+        value = codec.encode("Commit", body)
+        if len(value) > self.services.limits.entry_bytes_max - ENTRY_SLACK:
+            self._too_large(resident, run, len(value))
+            return
+        resident.in_flight = steps
+        try:
+            self.life.append_value(
+                "Commit", body, value, lambda fact, void: self._read(resident, fact, void), key=run.id
+            )
+        except LogError:  # full: later
+            resident.turns.extendleft(reversed(steps))
+            resident.in_flight = []
+            clock = self.services.clock
+            clock.call_at(clock.now() + RETRY_APPEND_US, lambda: self.mark(resident))
+
+    def _cut(self, resident: Resident) -> list[Step]:
+        """The turns of the next commit: whole turns, up to its bounds (A7)."""
+        limits = self.services.limits
+        steps: list[Step] = []
+        size = count = 0
+        while resident.turns:
+            step = resident.turns[0]
+            size += step.size
+            count += len(step.ops)
+            if steps and (size > limits.commit_bytes_max or count > limits.commit_ops_max):
+                break
+            steps.append(resident.turns.popleft())
+        return steps
+
+    def _too_large(self, resident: Resident, run: Run, size: int) -> None:
+        """One turn asks for more than an entry may hold. It was never sent; the run fails, the partition goes on."""
+        limit = self.services.limits.entry_bytes_max
+        message = f"one turn of this run needs a record of {size} bytes; at most {limit} fit. Pass less data between steps."
+        error = failure_of(PerdureError(message))
+        error["type"] = "perdure.errors.PayloadTooLarge"
+        time = self.tick(resident)
+        self.let_go(resident)
+        started = [] if run.started else [(ops.STARTED, {"time": run.time, "code": "", "python": ""})]
+        handler = resident.function.on_failure
+        failed = {"time": time, "error": error, "handler": handler.id if handler is not None else None}
+        self.plain_commit(run, [*started, (ops.RUN_FAILED, failed)])
+
+    def plain_commit(self, run: Run, changes: list[Op]) -> None:
+        """A commit of a run that has no coroutine in memory."""
+        body = {"changes": [{"entity": run.id, "prev": run.prev, "ops": changes}], "acks": []}
+
+        def read(_fact: Fact, void: str | None) -> None:
+            if void is None:
+                self.services.observers.accepted(run, changes, self.services.clock.now())
+
+        self.life.append("Commit", body, read, key=run.id)
+
+    def _read(self, resident: Resident, fact: Fact, void: str | None) -> None:
+        """The commit came back: it counts, and its side effects start; or it does not, and the coroutine is void."""
+        if resident.dead:
+            return
+        run = self.state.runs[resident.run_id]
+        if void is not None:
+            self.let_go(resident)
+            self.activate(resident.run_id)
+            return
+        steps, resident.in_flight = resident.in_flight, []
+        observers = self.services.observers
+        now = self.services.clock.now()
+        for step in steps:
+            observers.accepted(run, step.ops, now)
+            if step.lines:
+                observers.lines(run, step.lines)
+        if resident.delivered:
+            present = {item.offset for item in run.inbox}
+            resident.delivered &= present
+        if run.status in STILL and resident.ended:
+            self.let_go(resident)
+            return
+        for step in steps:
+            if step.asks:
+                self.attempts.start_all(resident, step.asks)
+        if not run.live:
+            return
+        if run.inbox:
+            inbox.deliver(self, run, resident)
+        if resident.turns and not resident.in_flight and resident.must_commit():
+            self._commit(resident)
+        self._check_bounds(run, resident)
+
+    def _check_bounds(self, run: Run, resident: Resident) -> None:
+        limits = self.services.limits
+        if (run.ops > limits.run_ops_max or run.size > limits.run_bytes_max) and not resident.ended:
+            parked = self.parked(
+                resident,
+                "history",
+                f"this run has {run.ops} ops and {run.size} bytes; start a fresh run for the rest",
+            )
+            resident.turns.append(Step([parked], [], [], 128))
+            resident.ended = True
+            self.mark(resident)
+
+    def ended(self, run_id: str) -> None:
+        """The run's end counts."""
+        resident = self.residents.get(run_id)
+        if resident is not None:
+            self.let_go(resident)

@@ -1,0 +1,88 @@
+"""What every partition of a process shares: the log, the clock, the code, the worker, and who watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perdure.authoring.functions import Function
+from perdure.core.limits import Limits
+from perdure.engine.clock import Clock
+from perdure.execution.ports import Steps
+from perdure.logs.contract import Log, Member, Topic
+from perdure.observability.observer import Observers
+
+
+@dataclass(slots=True)
+class Services:
+    """The engine's surroundings in one process. Everything that is not a function of the log comes in through here."""
+
+    log: Log
+    clock: Clock
+    steps: Steps
+    functions: Mapping[str, Function[Any, Any]]
+    limits: Limits
+    observers: Observers
+    entropy: Callable[[int], bytes]
+    """Random bytes, for owner ids and pauses."""
+    config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": []})
+    """The newest definitions in the registry."""
+    clients: dict[str, Callable[[dict[str, Any]], None]] = field(
+        default_factory=dict[str, Callable[[dict[str, Any]], None]]
+    )
+    """Clients in this process, by id: they are answered without the log."""
+    member: Member | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    running: int = 0
+    """Attempts handed to the worker and not finished."""
+    strict: bool = False
+    """Whether arguments of steps are watched for changes: in tests and in development (A9)."""
+    draining: bool = False
+    """Nothing new is started any more; what runs may finish."""
+    on_configured: Callable[[int, int], None] | None = None
+    on_trouble: Callable[[str, BaseException], None] | None = None
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Calls after everything that is ready now."""
+        asyncio.get_running_loop().call_soon(call)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Runs something that waits for the log; its error is told, never swallowed."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.trouble(task.get_name(), error)
+
+    def trouble(self, where: str, error: BaseException) -> None:
+        """Something failed that nobody waits for."""
+        if self.on_trouble is not None:
+            self.on_trouble(where, error)
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": f"perdure: {where}", "exception": error})
+
+    def follow(self, topic: Topic, partition: int, offset: int) -> None:
+        if self.member is not None:
+            self.member.follow(topic, partition, offset)
+
+    def pause(self, topic: Topic, partition: int) -> None:
+        if self.member is not None:
+            self.member.pause(topic, partition)
+
+    def resume(self, topic: Topic, partition: int) -> None:
+        if self.member is not None:
+            self.member.resume(topic, partition)
+
+    def overloaded(self) -> bool:
+        """Whether new runs should wait."""
+        return self.draining or self.running >= self.limits.attempts_running_max
+
+    def configured(self, partition: int, version: int) -> None:
+        if self.on_configured is not None:
+            self.on_configured(partition, version)

@@ -1,0 +1,31 @@
+"""How the code of one run is driven: its event loop, its context and steps, the replay of its record. No I/O."""
+
+from perdure.execution.asks import Signal
+from perdure.execution.conditions import BodyExited
+from perdure.execution.context import BaseContext, Context, FailureContext
+from perdure.execution.current import StepInfo, current_step, running_step
+from perdure.execution.execution import Execution
+from perdure.execution.model import LogLine, RunStart, StepAsk, Turn
+from perdure.execution.ports import Attempt, Outcome, Steps
+from perdure.execution.step import Step, StepRunner
+
+__all__ = [
+    "Attempt",
+    "BaseContext",
+    "BodyExited",
+    "Context",
+    "Execution",
+    "FailureContext",
+    "LogLine",
+    "Outcome",
+    "RunStart",
+    "Signal",
+    "Step",
+    "StepAsk",
+    "StepInfo",
+    "StepRunner",
+    "Steps",
+    "Turn",
+    "current_step",
+    "running_step",
+]

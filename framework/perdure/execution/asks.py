@@ -1,0 +1,276 @@
+"""What the steps beside `run` ask for, and how their outcomes are read: the same for `async def` and `def` bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+from perdure.authoring.events import Event, Received, event_name
+from perdure.authoring.functions import Function
+from perdure.authoring.names import event_name_fault
+from perdure.authoring.sending import EventInput, to_event
+from perdure.core import ops, payload
+from perdure.core.durations import Duration, instant_us, to_us
+from perdure.core.ids import digest
+from perdure.core.ops import EventData, Failure, Op
+from perdure.core.paths import event_view, path_value
+from perdure.errors import RunCancelled, StepError, StepTimeout, UsageError
+from perdure.execution.desk import Desk
+from perdure.execution.failures import step_error, type_name
+from perdure.execution.pending import Pending, PendingChild, PendingStep, PendingTimer, PendingWait
+
+__all__ = [
+    "INVOKED",
+    "ParentClose",
+    "Signal",
+    "ask_child",
+    "ask_event",
+    "ask_signal",
+    "ask_sleep",
+    "ask_sleep_until",
+    "read_child",
+    "read_event",
+    "read_signal",
+    "read_step",
+    "send_events",
+    "start_child",
+]
+
+ParentClose = Literal["cancel", "abandon"]
+
+INVOKED = "perdure/function.invoked"
+"""The name of the event that a run gets which was invoked or started with plain data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal that was sent to this run."""
+
+    name: str
+    data: Any
+    id: str
+    """The id of the command that brought it."""
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+def read_step(pending: PendingStep, op: Op) -> Any:
+    """The result of a step, decoded from what is recorded; raises StepError when it is out of attempts."""
+    name, fields = op
+    if name == ops.STEP_DONE:
+        return pending.ask.codec.decode(fields["result"])
+    raise step_error(fields["error"], pending.ask.step_id, fields["attempt"])
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def ask_sleep(desk: Desk, step_id: str, duration: Duration) -> Pending:
+    """A timer that is due when `duration` has passed since this turn."""
+    key = desk.next_key(desk.here(), step_id)
+    return _opened(desk, PendingTimer(key, desk.future(), desk.now_us + to_us(duration)))
+
+
+def ask_sleep_until(desk: Desk, step_id: str, when: datetime) -> Pending:
+    """A timer that is due at `when`; at once if that is past."""
+    key = desk.next_key(desk.here(), step_id)
+    due = instant_us(when, what=f"sleep_until {step_id!r}: the time")
+    return _opened(desk, PendingTimer(key, desk.future(), max(due, desk.now_us)))
+
+
+# --- waits ------------------------------------------------------------------------------------------------------------
+
+
+def ask_event(
+    desk: Desk,
+    step_id: str,
+    event: str | type[Event],
+    match: str | None,
+    timeout: Duration | None,
+    lookback: Duration | None,
+) -> Pending:
+    """A wait for an event."""
+    key = desk.next_key(desk.here(), step_id)
+    name = event if isinstance(event, str) else event_name(event)
+    if fault := event_name_fault(name, sent=False):
+        raise UsageError(f"wait_for_event {step_id!r}: the event name {name!r:.80} {fault}")
+    value = None
+    if match is not None:
+        found, value = path_value(event_view(desk.start.events[0]), match)
+        if not found:
+            return _never(desk, key, step_id, match, timeout)
+    fields = _wait_fields(desk, timeout)
+    fields |= {"event": name, "path": match, "value": value}
+    fields["lookback"] = None if lookback is None else to_us(lookback)
+    return _opened(desk, PendingWait(key, desk.future(), fields))
+
+
+def _never(desk: Desk, key: str, step_id: str, match: str, timeout: Duration | None) -> Pending:
+    """A path that is missing on one side matches nothing, so all that can happen is the timeout."""
+    if timeout is None:
+        raise UsageError(
+            f"wait_for_event {step_id!r}: the event of this run has no {match}, so no event can ever match it; "
+            "wait with a timeout, or without match"
+        )
+    return _opened(desk, PendingTimer(key, desk.future(), desk.now_us + to_us(timeout)))
+
+
+def read_event(op: Op, event: str | type[Event]) -> Received[Any] | None:
+    """The event that was given to a wait; None at its timeout."""
+    if op[0] != ops.EVENT_GIVEN:
+        return None
+    return Received(op[1]["event"], None if isinstance(event, str) else event)
+
+
+def ask_signal(desk: Desk, step_id: str, name: str, timeout: Duration | None) -> Pending:
+    """A wait for a signal."""
+    key = desk.next_key(desk.here(), step_id)
+    if not name:
+        raise UsageError(f"wait_for_signal {step_id!r}: a signal needs a name")
+    fields = _wait_fields(desk, timeout)
+    fields["signal"] = name
+    return _opened(desk, PendingWait(key, desk.future(), fields))
+
+
+def read_signal(op: Op) -> Signal | None:
+    """The signal that was given to a wait; None at its timeout."""
+    name, fields = op
+    if name != ops.SIGNAL_GIVEN:
+        return None
+    return Signal(fields["name"], payload.loads(fields["data"], what="a signal's data"), fields["command"])
+
+
+def _wait_fields(desk: Desk, timeout: Duration | None) -> dict[str, Any]:
+    due = None if timeout is None else desk.now_us + to_us(timeout)
+    return {"event": None, "signal": None, "path": None, "value": None, "due": due, "lookback": None}
+
+
+# --- other functions --------------------------------------------------------------------------------------------------
+
+
+def ask_child(
+    desk: Desk,
+    step_id: str,
+    function: Function[Any, Any] | str,
+    data: object,
+    timeout: Duration | None,
+    parent_close: ParentClose,
+) -> PendingChild:
+    """Another run, whose end is awaited."""
+    if parent_close not in ("cancel", "abandon"):
+        raise UsageError(f'invoke {step_id!r}: parent_close={parent_close!r}; use "cancel" or "abandon"')
+    key = desk.next_key(desk.here(), step_id)
+    fields = _child_fields(desk, key, function, data)
+    fields["due"] = None if timeout is None else desk.now_us + to_us(timeout)
+    fields["parent_close"] = parent_close
+    pending = PendingChild(key, desk.future(), fields)
+    desk.open(pending)
+    return pending
+
+
+def start_child(desk: Desk, step_id: str, function: Function[Any, Any] | str, data: object) -> str:
+    """Another run, which goes its own way: its id."""
+    key = desk.next_key(desk.here(), step_id)
+    fields = _child_fields(desk, key, function, data)
+    desk.send((ops.CHILD_ISSUED, {"key": key, **fields, "detached": True, "parent_close": "abandon"}))
+    return fields["run"]
+
+
+def _child_fields(desk: Desk, key: str, function: Function[Any, Any] | str, data: object) -> dict[str, Any]:
+    target = _function(desk, function)
+    event_id = digest("invoked", desk.start.run_id, key)
+    typed = isinstance(data, Event)
+    event = to_event(
+        data if typed else INVOKED,
+        None if typed else data,
+        id=event_id,
+        now_us=desk.now_us,
+        make_id=lambda: event_id,
+        data_bytes_max=desk.limits.event_bytes_max,
+        internal=True,
+    )
+    return {
+        "run": desk.child_run_id(key),
+        "function": target.id,
+        "event": event,
+        "due": None,
+        "detached": False,
+        "parent_close": "cancel",
+    }
+
+
+def _function(desk: Desk, function: Function[Any, Any] | str) -> Function[Any, Any]:
+    found = desk.functions.get(function if isinstance(function, str) else function.id)
+    if found is None or (not isinstance(function, str) and found is not function):
+        name = function if isinstance(function, str) else f"{function.id} (at {function.where})"
+        raise UsageError(
+            f"this app has no function {name!r}, so invoking it would wait for ever; define it with @app.function in "
+            "a module that is imported before the worker starts"
+        )
+    return found
+
+
+def read_child(desk: Desk, pending: PendingChild, op: Op) -> Any:
+    """The result of a child run; raises StepError for each other way in which it can end."""
+    name, fields = op
+    step_id = pending.key[pending.key.index("/") + 1 :]
+    run, function_id = pending.fields["run"], pending.fields["function"]
+    if name == ops.TIMER_FIRED:
+        cause: Exception = StepTimeout(f"run {run} of {function_id} did not end in time")
+        raise _child_error(step_id, cause)
+    outcome, body = fields["outcome"]
+    if outcome == ops.CHILD_DONE:
+        target = desk.functions.get(function_id)
+        return payload.loads(body["result"]) if target is None else target.codec.decode(body["result"])
+    if outcome == ops.CHILD_FAILED:
+        raise step_error(body["error"], step_id, 1)
+    if outcome == ops.CHILD_CANCELLED:
+        raise _child_error(step_id, RunCancelled(run, body["reason"]))
+    raise _child_error(step_id, UsageError(f"function {function_id} did not start: {body['reason']}"))
+
+
+def _child_error(step_id: str, cause: Exception) -> StepError:
+    error = StepError(
+        str(cause), type_name=type_name(type(cause)), step_id=step_id, attempts=1, traceback="", cause=cause
+    )
+    error.__cause__ = cause
+    return error
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def send_events(desk: Desk, step_id: str, events: EventInput | Sequence[EventInput]) -> list[str]:
+    """Events that are sent once, however often this code is replayed: their ids, in order."""
+    key = desk.next_key(desk.here(), step_id)
+    many = list(events) if isinstance(events, Sequence) and not isinstance(events, str) else [cast(Any, events)]
+    made: list[EventData] = []
+    for index, event in enumerate(many):
+        event_id = digest("sent", desk.start.run_id, key, index)
+        data_bytes_max = desk.limits.event_bytes_max
+        made.append(
+            to_event(event, now_us=desk.now_us, make_id=lambda i=event_id: i, data_bytes_max=data_bytes_max)
+        )
+    if made:
+        desk.send((ops.EVENTS_SENT, {"key": key, "events": made}))
+    return [event["id"] for event in made]
+
+
+def _opened(desk: Desk, pending: Pending) -> Pending:
+    desk.open(pending)
+    return pending
+
+
+def original_event(data: Mapping[str, Any]) -> EventData:
+    """The event of the run whose failure is being handled, out of the event that says that it failed."""
+    event = dict(data["event"])
+    event["data"] = payload.dumps(event["data"])
+    return cast(EventData, event)
+
+
+def original_error(data: Mapping[str, Any]) -> Failure:
+    """How the run failed whose failure is being handled."""
+    return cast(Failure, data["error"])

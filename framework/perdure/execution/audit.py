@@ -1,0 +1,99 @@
+"""Refuses files, sockets, processes and threads in the turns of an `async def` body, through the audit hook.
+
+It cannot see everything (clocks and randomness raise no audit event): that is for a look at the source. It costs each
+audited call of the process a look into a set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from perdure.execution.refused import in_a_step
+
+__all__ = ["watch"]
+
+_REFUSED = {
+    "open": "files",
+    "os.listdir": "files",
+    "os.scandir": "files",
+    "os.mkdir": "files",
+    "os.remove": "files",
+    "os.rename": "files",
+    "os.rmdir": "files",
+    "os.link": "files",
+    "os.symlink": "files",
+    "os.truncate": "files",
+    "os.chmod": "files",
+    "os.chown": "files",
+    "os.utime": "files",
+    "shutil.copyfile": "files",
+    "shutil.move": "files",
+    "shutil.rmtree": "files",
+    "tempfile.mkstemp": "files",
+    "tempfile.mkdtemp": "files",
+    "sqlite3.connect": "databases",
+    "socket.__new__": "sockets",
+    "socket.connect": "sockets",
+    "socket.bind": "sockets",
+    "socket.getaddrinfo": "sockets",
+    "socket.gethostbyname": "sockets",
+    "socket.gethostbyaddr": "sockets",
+    "socket.sendto": "sockets",
+    "socket.sendmsg": "sockets",
+    "subprocess.Popen": "processes",
+    "os.system": "processes",
+    "os.exec": "processes",
+    "os.posix_spawn": "processes",
+    "os.spawn": "processes",
+    "os.fork": "processes",
+    "os.forkpty": "processes",
+    "pty.spawn": "processes",
+    "_thread.start_new_thread": "threads",
+    "_thread.start_joinable_thread": "threads",
+    "signal.pthread_kill": "processes",
+    "os.kill": "processes",
+    "time.sleep": "time.sleep",
+}
+
+_READERS = frozenset({
+    "importlib._bootstrap",
+    "importlib._bootstrap_external",
+    "zipimport",
+    "linecache",
+    "zoneinfo",
+    "zoneinfo._common",
+    "zoneinfo._tzpath",
+    "tokenize",
+})
+"""Modules that read the installed program itself, which is the same on replay: imports, tracebacks, time zones."""
+
+_get_running_loop = asyncio._get_running_loop
+_loop_type: type[object] | None = None
+
+
+def watch(loop_type: type[object]) -> None:
+    """From now on, and for the life of the process, turns of such loops are watched."""
+    global _loop_type
+    if _loop_type is None:
+        sys.addaudithook(_hook)
+    _loop_type = loop_type
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if event in _REFUSED and type(_get_running_loop()) is _loop_type and not _reads_the_program():
+        what = _REFUSED[event]
+        shown = f" ({event} {args[0]!r:.80})" if what == "files" and args else f" ({event})"
+        raise in_a_step(what + shown)
+
+
+def _reads_the_program() -> bool:
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _READERS:
+            return True
+        if frame.f_code.co_name == "_settle" and frame.f_globals.get("__name__") == "perdure.execution.loop":
+            return False  # what called into the turn is none of the body's doing
+        frame = frame.f_back
+    return False

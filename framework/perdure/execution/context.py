@@ -1,0 +1,146 @@
+"""The context that a body gets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from random import Random
+from typing import Any, Generic
+from uuid import UUID
+
+from typing_extensions import TypeVar
+
+from perdure.authoring.events import Received
+from perdure.authoring.functions import Function
+from perdure.core import payload
+from perdure.core.durations import from_us
+from perdure.core.ops import EventData
+from perdure.errors import RunFailed
+from perdure.execution import asks, streams
+from perdure.execution.desk import Desk, LoopDesk
+from perdure.execution.runlog import RunLog
+from perdure.execution.step import Step
+
+__all__ = ["BaseContext", "Context", "FailureContext"]
+
+E_co = TypeVar("E_co", covariant=True, default=dict[str, Any])
+
+
+class BaseContext(Generic[E_co]):
+    """What the contexts of `async def` and `def` bodies have in common."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @cached_property
+    def event(self) -> Received[E_co]:
+        """The event that started this run: `.data`, `.name`, `.id`, `.ts`, `.key`, `.v`."""
+        return self.events[0]
+
+    @cached_property
+    def events(self) -> list[Received[E_co]]:
+        """All events of this run: one, or a batch."""
+        function = self._desk.function
+        return [_received(function, event) for event in self._desk.start.events]
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run."""
+        return self._desk.start.run_id
+
+    @property
+    def function_id(self) -> str:
+        """The id of the function."""
+        return self._desk.start.function_id
+
+    @property
+    def started_at(self) -> datetime:
+        """When the run was made, in UTC: the time of its first turn."""
+        return from_us(self._desk.start.created)
+
+    @property
+    def evicting(self) -> bool:
+        """True when this code runs only because its run is torn down here (moved to another worker, say).
+
+        A `finally` that does something by itself, without a step, should ask: nothing that follows is recorded.
+        """
+        return self._desk.dead
+
+    def now(self) -> datetime:
+        """The time in UTC of the recorded input that this code answers to; the same on replay."""
+        self._desk.here()
+        return from_us(self._desk.now_us)
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that are the same on replay; each task has a stream of its own."""
+        return streams.stream_of(self._desk.start.run_id, self._desk.here())
+
+    def uuid4(self) -> UUID:
+        """A random UUID that is the same on replay."""
+        return streams.next_uuid(self._desk.start.run_id, self._desk.here())
+
+    @cached_property
+    def log(self) -> RunLog:
+        """Writes to the run's log once what the code did is recorded; silent on replay."""
+        return RunLog(self._desk)
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Publishes progress, as JSON, for `run.value(name)` and the UI. Raises EncodingError for what is not JSON."""
+        self._desk.here()
+        self._desk.publish(name, payload.dumps(value, what=f"the value {name!r}"))
+
+
+class Context(BaseContext[E_co]):
+    """The context of an `async def` body. `E` is what `ctx.event.data` is: a model, or a dict."""
+
+    def __init__(self, desk: LoopDesk) -> None:
+        super().__init__(desk)
+        self.step = Step(desk)
+        """The durable operations."""
+
+
+class FailureContext(Context[E_co]):
+    """The context of a failure handler, which runs once, after its run failed, with steps of its own."""
+
+    @cached_property
+    def _failed(self) -> dict[str, Any]:
+        return payload.loads(self._desk.start.events[0]["data"], what="the failure")
+
+    @cached_property
+    def error(self) -> RunFailed:
+        """How the run failed: `.type_name`, `.message`, `.traceback`."""
+        failure = asks.original_error(self._failed)
+        return RunFailed(
+            self._failed["run_id"],
+            type_name=failure["type"],
+            message=failure["message"],
+            traceback=failure["traceback"],
+        )
+
+    @cached_property
+    def events(self) -> list[Received[E_co]]:
+        """The event that had started the run which failed."""
+        original = asks.original_event(self._failed)
+        failed = self._desk.functions.get(self._failed["function_id"])
+        return [Received(original) if failed is None else _received(failed, original)]
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run that failed; the handler's own is `handler_run_id`."""
+        return self._failed["run_id"]
+
+    @property
+    def handler_run_id(self) -> str:
+        """The id of the run of this handler."""
+        return self._desk.start.run_id
+
+
+def _received(function: Function[Any, Any], event: EventData) -> Received[Any]:
+    """An event, typed as the body declares it. One that the engine made stands for the only one declared."""
+    types = function.event_types
+    if event["name"] not in types and event["name"] == asks.INVOKED:
+        models = set(types.values())
+        if len(models) == 1:
+            return Received(event, models.pop())
+    return function.receive(event)

@@ -1,0 +1,66 @@
+"""What a step's function returned or raised, as the outcome of its attempt. Pure: runs nothing itself."""
+
+from __future__ import annotations
+
+from perdure.core.durations import to_us
+from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.errors import (
+    EncodingError,
+    NonRetriableError,
+    PayloadTooLarge,
+    PerdureError,
+    RetryAfterError,
+    UsageError,
+)
+from perdure.execution.desk import snapshot_of
+from perdure.execution.failures import failure_of
+from perdure.execution.ports import Attempt, Outcome
+
+__all__ = ["raised", "returned"]
+
+_FINAL = (NonRetriableError, EncodingError, PayloadTooLarge, UsageError)
+
+
+def returned(attempt: Attempt, value: object, took: int, limits: Limits = DEFAULT_LIMITS) -> Outcome:
+    """The outcome of an attempt whose function returned `value` after `took` µs.
+
+    A final failure when the value cannot be recorded or is too large, or when watched arguments were changed.
+    """
+    try:
+        data = attempt.codec.encode(value)
+        if len(data) > limits.payload_bytes_max:
+            raise PayloadTooLarge(
+                f"the result of step {attempt.step_id!r} has {len(data):,} bytes of JSON, more than "
+                f"{limits.payload_bytes_max:,}; store it elsewhere, and return where it is"
+            )
+    except PerdureError as error:
+        return raised(attempt, error, took, limits)
+    if (changed := _changed(attempt)) is not None:
+        return raised(attempt, changed, took, limits)
+    return Outcome(data, None, None, took, None, final=False)
+
+
+def raised(attempt: Attempt, error: BaseException, took: int, limits: Limits = DEFAULT_LIMITS) -> Outcome:
+    """The outcome of an attempt that raised."""
+    retry_after = None
+    if isinstance(error, RetryAfterError):
+        try:
+            retry_after = to_us(error.delay)
+        except UsageError as wrong:
+            return raised(attempt, wrong, took, limits)
+    changed = None if isinstance(error, _FINAL) else _changed(attempt)
+    if changed is not None:
+        changed.__cause__ = error
+        error = changed
+    failure = failure_of(error, traceback_bytes_max=limits.traceback_bytes_max)
+    return Outcome(None, failure, error, took, retry_after, final=isinstance(error, _FINAL))
+
+
+def _changed(attempt: Attempt) -> UsageError | None:
+    """The error of an attempt whose arguments are not what they were when the body asked (A9)."""
+    if attempt.snapshot is None or snapshot_of(attempt.args, attempt.kwargs) == attempt.snapshot:
+        return None
+    return UsageError(
+        f"an argument of step {attempt.step_id!r} was changed after the step was asked for, by the step or by another "
+        "branch of the body; on replay, and in another attempt, it would be another one. Give the step a copy"
+    )

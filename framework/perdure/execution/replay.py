@@ -1,0 +1,250 @@
+"""Holds what a body does again against what the record says that it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from perdure.core import ops
+from perdure.core.ops import Op
+from perdure.errors import NonDeterminismError
+from perdure.execution.model import Turn
+from perdure.execution.pending import Pending
+
+if TYPE_CHECKING:
+    from perdure.execution.desk import Desk
+
+__all__ = ["Late", "Replay", "unexpected"]
+
+_SHOWN_MAX = 5
+
+_WORDS = {
+    ops.ASKED: "step",
+    ops.TIMER_SET: "timer",
+    ops.TIMER_DROPPED: "end of timer",
+    ops.WAIT_OPENED: "wait",
+    ops.WAIT_CLOSED: "end of wait",
+    ops.STEP_ABANDONED: "abandoning step",
+    ops.CHILD_ISSUED: "run of another function as",
+    ops.CHILD_DROPPED: "end of waiting for",
+    ops.EVENTS_SENT: "events sent by",
+    ops.RUN_DONE: "end of the run, completed",
+    ops.RUN_FAILED: "end of the run, failed",
+    ops.RUN_CANCELLED: "end of the run, cancelled",
+    ops.STEP_DONE: "the result of step",
+    ops.STEP_FAILED: "the failure of step",
+    ops.TIMER_FIRED: "the time of",
+    ops.EVENT_GIVEN: "an event for",
+    ops.SIGNAL_GIVEN: "a signal for",
+    ops.CHILD_ENDED: "the end of child",
+    ops.CANCEL_ASKED: "a cancel",
+    ops.STARTED: "the start",
+    ops.RESUMED_BY_USER: "a resume",
+    ops.FORKED_FROM: "a fork",
+}
+
+
+class Unit(NamedTuple):
+    """One consequence. The keys of an Asked count one by one."""
+
+    kind: str
+    key: str
+
+    @property
+    def step_id(self) -> str:
+        """The id without the task's path and the index."""
+        head, _, tail = self.key.partition("/")[2].rpartition(":")
+        return head if head and tail.isdigit() else self.key.partition("/")[2]
+
+    def __str__(self) -> str:
+        word = _WORDS.get(self.kind, self.kind)
+        if not self.key:
+            return word
+        path, _, shown = self.key.partition("/")
+        return f"{word} {shown!r}" + (f" in task {path}" if path else "")
+
+
+class Late:
+    """What the code of today asks for in turns of the past, without being in the record.
+
+    A branch that a deploy added, or what follows a line at which the run had been parked. It belongs to the next turn.
+    """
+
+    def __init__(self) -> None:
+        self.units: dict[Unit, Mapping[str, Any]] = {}
+        self.error: BaseException | None = None
+        self.ended = False
+
+    def __bool__(self) -> bool:
+        return bool(self.units)
+
+    def take_into(self, turn: Turn, pending: Mapping[str, Pending]) -> None:
+        """Puts it in front of what the turn did by itself."""
+        asks: list[Any] = [pending[unit.key] for unit in self.units if unit.kind == ops.ASKED and unit.key in pending]
+        turn.steps[:0] = [one.ask for one in asks]
+        keys = [one.key for one in asks]
+        rest: list[Op] = [(unit.kind, dict(fields)) for unit, fields in self.units.items() if unit.kind != ops.ASKED]
+        if turn.ops and turn.ops[0][0] == ops.ASKED:
+            keys += turn.ops.pop(0)[1]["keys"]
+        turn.ops[:0] = ([(ops.ASKED, {"keys": keys})] if keys else []) + rest
+        self.units = {}
+
+
+class Replay:
+    """One replay, from the first turn on."""
+
+    def __init__(self, execution: Any, desk: Desk, late: Late) -> None:
+        self._execution = execution
+        self._desk = desk
+        self._late = late
+        self._turn: Turn | None = None
+        self._opened_by: Op | None = None
+        self._number = -1
+        self._expected: list[Op] = []
+        self._code = ""
+        self._python = ""
+        self._parked = False
+
+    def run(self, history: Iterable[Op]) -> None:
+        """Gives all releases to the body, and compares each turn."""
+        for op in history:
+            name = op[0]
+            if name in ops.RELEASES:
+                self._compare()
+                self._give(op)
+            elif name in ops.CONSEQUENCES:
+                self._expected.append(op)
+            elif name == ops.PARKED:
+                self._parked = True
+        self._compare()
+
+    def _give(self, op: Op) -> None:
+        name, fields = op
+        self._number += 1
+        self._opened_by = op
+        if name == ops.STARTED:
+            self._code, self._python = fields["code"], fields["python"]
+            self._turn = self._execution.begin()
+            self._turn.ops.pop(0)
+            return
+        if name == ops.RESUMED_BY_USER:
+            self._code = fields["code"]
+        self._turn = self._execution.release_recorded(op)
+
+    def _compare(self) -> None:
+        turn, expected, parked = self._turn, self._expected, self._parked
+        self._expected, self._parked = [], False
+        if turn is None:
+            if expected:
+                raise NonDeterminismError("the record of this run does not begin with its start")
+            return
+        if turn.ops == expected:
+            return
+        recorded, done = _units(expected), _units(turn.ops)
+        missing = {unit: fields for unit, fields in recorded.items() if unit not in done}
+        surplus = {unit: fields for unit, fields in done.items() if unit not in recorded}
+        changed = [u for u in recorded if u in done and not self._same(u.kind, recorded[u], done[u])]
+        self._match_moved(missing, surplus)
+        for unit in list(missing):
+            if unit in self._late.units and self._same(unit.kind, missing[unit], self._late.units[unit]):
+                del self._late.units[unit], missing[unit]
+        if missing or changed or (surplus and not (parked or self._other_code)):
+            raise self._diverged([*missing, *changed], [*surplus, *changed], recorded, done)
+        self._late.units.update(surplus)
+        if surplus and turn.ended:
+            self._late.ended, self._late.error = True, turn.error
+
+    @property
+    def _other_code(self) -> bool:
+        return self._code != self._execution.code
+
+    def _match_moved(self, missing: dict[Unit, Mapping[str, Any]], surplus: dict[Unit, Mapping[str, Any]]) -> None:
+        """Pairs what is recorded under one path and asked for under another: the same id, once on each side (A4)."""
+        for unit in list(missing):
+            there = [other for other in missing if (other.kind, other.step_id) == (unit.kind, unit.step_id)]
+            here = [other for other in surplus if (other.kind, other.step_id) == (unit.kind, unit.step_id)]
+            if len(there) != 1 or len(here) != 1:
+                continue
+            fields, moved = missing[unit], surplus[here[0]]
+            if not self._same(unit.kind, fields, moved, moved=True):
+                continue
+            del missing[unit], surplus[here[0]]
+            self._desk.rename(here[0].key, (unit.kind, {"key": unit.key, **fields}))
+
+    def _same(
+        self, kind: str, recorded: Mapping[str, Any], done: Mapping[str, Any], *, moved: bool = False
+    ) -> bool:
+        ignored = {"key", "handler"} if not moved else {"key", "handler", "run"}
+        if self._other_code:
+            ignored.add("due")  # what was set before a deploy stays as it was set
+        if kind == ops.RUN_FAILED:
+            # Tracebacks change with each edit of a file, messages may hold addresses.
+            return recorded["error"]["type"] == done["error"]["type"]
+        return all(
+            _without_ids(value) == _without_ids(done.get(name)) if moved else value == done.get(name)
+            for name, value in recorded.items()
+            if name not in ignored
+        )
+
+    def _diverged(
+        self,
+        recorded: Iterable[Unit],
+        done: Iterable[Unit],
+        all_recorded: Mapping[Unit, Mapping[str, Any]],
+        all_done: Mapping[Unit, Mapping[str, Any]],
+    ) -> NonDeterminismError:
+        name, fields = self._opened_by or ("", {})
+        after = Unit(name, fields.get("key", ""))
+        python = self._execution.python
+        note = "" if self._python == python else f" It was recorded on Python {self._python}, this is {python}."
+        return NonDeterminismError(
+            f"turn {self._number}, after {after}: the record has {_listed(recorded, all_recorded)}, but the code now has "
+            f"{_listed(done, all_done)}.{note} Code that runs on replay must do what it did: put what differs (clocks, "
+            "random numbers, settings, sets of strings) in a step, and keep the old path for runs that are under way"
+        )
+
+
+def unexpected(op: Op, pending: Iterable[Pending], *, ended: bool) -> NonDeterminismError:
+    """The error for a recorded input that the body does not wait for."""
+    name, fields = op
+    what = Unit(name, fields.get("key", ""))
+    if ended:
+        return NonDeterminismError(f"the record has {what}, but the code has already ended the run")
+    waiting = [str(Unit({"step": ops.ASKED}.get(one.WORD, one.WORD), one.key)) for one in pending]
+    shown = ", ".join(waiting[:_SHOWN_MAX]) + (", …" if len(waiting) > _SHOWN_MAX else "")
+    return NonDeterminismError(f"the record has {what}, but the code waits for {shown or 'nothing'}")
+
+
+def _units(changes: Iterable[Op]) -> dict[Unit, Mapping[str, Any]]:
+    found: dict[Unit, Mapping[str, Any]] = {}
+    for kind, fields in changes:
+        if kind == ops.ASKED:
+            found.update((Unit(kind, key), {}) for key in fields["keys"])
+        elif kind in ops.ENDS:
+            found[Unit(kind, "")] = fields
+        else:
+            found[Unit(kind, fields["key"])] = fields
+    return found
+
+
+def _without_ids(value: Any) -> Any:
+    """An event, or a list of them, without the ids and keys that derive from the step's key."""
+    if isinstance(value, list):
+        return [_without_ids(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, dict) and "data" in value:
+        return {k: v for k, v in value.items() if k not in ("id", "key")}  # pyright: ignore
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _listed(units: Iterable[Unit], fields: Mapping[Unit, Mapping[str, Any]]) -> str:
+    shown = [f"{unit}{_detail(fields.get(unit, {}))}" for unit in units]
+    more = f" and {len(shown) - _SHOWN_MAX} more" if len(shown) > _SHOWN_MAX else ""
+    return (", ".join(shown[:_SHOWN_MAX]) + more) or "nothing more"
+
+
+def _detail(fields: Mapping[str, Any]) -> str:
+    if "due" in fields and fields["due"] is not None:
+        return f" due at {fields['due']}"
+    if "result" in fields:
+        return f" with {fields['result'][:80]!r}"
+    return ""

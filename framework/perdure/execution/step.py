@@ -1,0 +1,235 @@
+"""`ctx.step` of an `async def` body."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+from perdure.authoring.events import Event, Received
+from perdure.authoring.functions import Function
+from perdure.authoring.retry import Retry
+from perdure.authoring.sending import EventInput
+from perdure.authoring.steps import DEFAULT_OPTIONS, Executor, StepOptions, make_options
+from perdure.core.durations import Duration
+from perdure.core.ops import Op
+from perdure.execution import asks, fanout
+from perdure.execution.asks import ParentClose, Signal
+from perdure.execution.desk import LoopDesk
+from perdure.execution.pending import Pending
+
+__all__ = ["Step", "StepRunner"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741
+V = TypeVar("V", bound=Event)
+
+
+class StepRunner:
+    """Runs steps under certain options; `ctx.step` runs them under those declared with the function."""
+
+    __slots__ = ("_desk", "_options")
+
+    def __init__(self, desk: LoopDesk, options: StepOptions = DEFAULT_OPTIONS) -> None:
+        self._desk = desk
+        self._options = options
+
+    @overload
+    async def run(
+        self, id: str, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def run(
+        self, id: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def run(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    async def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Calls `fn` as a step: its outcome is recorded once, and a completed step never runs again in this run.
+
+        `fn` may be `def` or `async def`, and may do anything. Its result comes back as the type annotated on it,
+        decoded from what was recorded. Raises StepError when the step is out of attempts.
+        """
+        desk = self._desk
+        pending = desk.ask(desk.next_key(desk.here(), id), fn, args, kwargs, self._options)
+        try:
+            op = await pending.future
+        except BaseException:
+            desk.drop(pending)
+            raise
+        return asks.read_step(pending, op)
+
+    @overload
+    async def map(
+        self,
+        id: str,
+        fn: Callable[[I], Coroutine[Any, Any, T]],
+        items: Iterable[I],
+        *,
+        limit: int | None = None,
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        id: str,
+        fn: Callable[[I], T],
+        items: Iterable[I],
+        *,
+        limit: int | None = None,
+    ) -> list[T]: ...
+
+    async def map(
+        self,
+        id: str,  # noqa: A002
+        fn: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        limit: int | None = None,
+    ) -> list[Any]:
+        """Calls `fn` with each item as a step of this id, at most `limit` at once; the results in order.
+
+        When a step fails for good, its StepError is raised at once; no further ones are asked for, and those in flight
+        are abandoned.
+        """
+        return await fanout.run_map(self._desk, id, fn, items, limit, self._options)
+
+
+class Step(StepRunner):
+    """The durable operations of a body. Every one takes an id, by which its outcome is found on replay."""
+
+    __slots__ = ()
+
+    def options(
+        self,
+        *,
+        retries: int | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        heartbeat: Duration | None = None,
+        executor: Executor | None = None,
+    ) -> StepRunner:
+        """How the next step runs: `ctx.step.options(retries=2, timeout="30s").run(id, fn, ...)`."""
+        made = make_options(
+            retries=retries, retry=retry, timeout=timeout, heartbeat=heartbeat, executor=executor
+        )
+        return StepRunner(self._desk, made)
+
+    async def sleep(self, id: str, duration: Duration) -> None:  # noqa: A002
+        """Sleeps for "7d", "1h30m", a number of seconds or a timedelta; costs nothing meanwhile."""
+        await self._outcome(asks.ask_sleep(self._desk, id, duration))
+
+    async def sleep_until(self, id: str, when: datetime) -> None:  # noqa: A002
+        """Sleeps until an aware datetime; not at all if that is past."""
+        await self._outcome(asks.ask_sleep_until(self._desk, id, when))
+
+    @overload
+    async def wait_for_event(
+        self,
+        id: str,
+        event: type[V],
+        *,
+        match: str | None = None,
+        timeout: Duration | None = None,
+        lookback: Duration | None = None,
+    ) -> Received[V] | None: ...
+    @overload
+    async def wait_for_event(
+        self,
+        id: str,
+        event: str,
+        *,
+        match: str | None = None,
+        timeout: Duration | None = None,
+        lookback: Duration | None = None,
+    ) -> Received[dict[str, Any]] | None: ...
+
+    async def wait_for_event(
+        self,
+        id: str,  # noqa: A002
+        event: str | type[Event],
+        *,
+        match: str | None = None,
+        timeout: Duration | None = None,
+        lookback: Duration | None = None,
+    ) -> Received[Any] | None:
+        """Waits for an event, by name or class; None at the timeout.
+
+        `match` is a path, such as "data.payment_id", at which the event and this run's own must be equal. An event
+        appended after the wait was recorded is never missed; `lookback` matches earlier ones, too.
+        """
+        pending = asks.ask_event(self._desk, id, event, match, timeout, lookback)
+        return asks.read_event(await self._outcome(pending), event)
+
+    async def wait_for_signal(
+        self,
+        id: str,  # noqa: A002
+        name: str,
+        *,
+        timeout: Duration | None = None,
+    ) -> Signal | None:
+        """Waits for a signal sent to this run, also before the wait; None at the timeout."""
+        pending = asks.ask_signal(self._desk, id, name, timeout)
+        return asks.read_signal(await self._outcome(pending))
+
+    @overload
+    async def invoke(
+        self,
+        id: str,
+        function: Function[Any, T],
+        data: object = None,
+        *,
+        timeout: Duration | None = None,
+        parent_close: ParentClose = "cancel",
+    ) -> T: ...
+    @overload
+    async def invoke(
+        self,
+        id: str,
+        function: str,
+        data: object = None,
+        *,
+        timeout: Duration | None = None,
+        parent_close: ParentClose = "cancel",
+    ) -> Any: ...
+
+    async def invoke(
+        self,
+        id: str,  # noqa: A002
+        function: Function[Any, Any] | str,
+        data: object = None,
+        *,
+        timeout: Duration | None = None,
+        parent_close: ParentClose = "cancel",
+    ) -> Any:
+        """Runs another function and gives its result.
+
+        `data` is an Event, a dict or a model. Raises StepError when that run fails, is cancelled, is refused or does
+        not end in time; `.cause` tells which. An unknown function raises UsageError at once. When this run no longer
+        waits, `parent_close` says whether the other one is cancelled.
+        """
+        pending = asks.ask_child(self._desk, id, function, data, timeout, parent_close)
+        return asks.read_child(self._desk, pending, await self._outcome(pending))
+
+    async def start(self, id: str, function: Function[Any, Any] | str, data: object = None) -> str:  # noqa: A002
+        """Starts another function and does not wait for it: the id of its run."""
+        return asks.start_child(self._desk, id, function, data)
+
+    async def send_event(self, id: str, events: EventInput | Sequence[EventInput]) -> list[str]:  # noqa: A002
+        """Sends events, once, however often this code is replayed: their ids, in order."""
+        return asks.send_events(self._desk, id, events)
+
+    async def race(self, **coros: Coroutine[Any, Any, T]) -> tuple[str, T]:
+        """Runs coroutines side by side: the name and result of the first to finish, by an exception too.
+
+        The others are cancelled, and have ended when this returns. The winner is the same on replay.
+        """
+        return await fanout.run_race(self._desk, coros)
+
+    async def _outcome(self, pending: Pending) -> Op:
+        try:
+            return cast(Op, await pending.future)
+        except BaseException:
+            self._desk.drop(pending)
+            raise

@@ -1,0 +1,112 @@
+"""How a body that is suspended is let go of (A3).
+
+Python cannot destroy a suspended coroutine silently: its `finally` blocks run, whenever the garbage collector gets to
+it, inside whatever turn is going on. So a body is unwound on purpose: first its loop is dead, then Evicted is thrown
+into each of its tasks until it ends. What refuses to end is kept for good, in a graveyard of bounded size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.tasks
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from perdure.execution.conditions import Evicted
+from perdure.execution.desk import LoopDesk
+from perdure.execution.tasks import RunTask
+
+if TYPE_CHECKING:
+    from perdure.execution.execution import Execution
+
+__all__ = ["Graveyard", "forget", "graveyard", "register", "tear_down"]
+
+_THROWS_MAX = 20
+
+
+class Graveyard:
+    """Coroutines that refused to end. Never resumed, never closed; the oldest go when there are too many."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Any] = deque()
+        self.buried = 0
+        """How many refused, since the process began."""
+        self.pushed_out = 0
+        """How many of them were given to the garbage collector after all, for want of room."""
+        self.torn_down = 0
+        """How many bodies were torn down before they had ended."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def bury(self, coroutine: Any, graves_max: int) -> None:
+        """Keeps a coroutine."""
+        self.buried += 1
+        self._kept.append(coroutine)
+        while len(self._kept) > graves_max:
+            self.pushed_out += 1
+            self._kept.popleft()
+
+
+graveyard = Graveyard()
+"""The one of this process."""
+
+_live: set[Any] = set()
+"""Executions that are not torn down. Dropping the last reference to one must not leave it to the collector."""
+
+
+def register(execution: Execution) -> None:
+    """From now on this execution lives until it is torn down."""
+    _live.add(execution)
+
+
+def forget(execution: object) -> None:
+    """This execution has nothing left to unwind."""
+    _live.discard(execution)
+
+
+def tear_down(execution: Execution, desk: LoopDesk, graves_max: int) -> None:
+    """Unwinds all tasks of a body. Nothing that its code does meanwhile is recorded, logged or run."""
+    if desk.dead:
+        return
+    loop = desk.loop
+    if asyncio._get_running_loop() is loop:
+        raise RuntimeError("a run cannot be torn down inside its own turn")
+    tasks = loop.live_tasks()
+    desk.kill()
+    forget(execution)
+    if tasks:
+        graveyard.torn_down += 1
+        loop.run(_unwind, loop, tasks, graves_max)
+    desk.forget()
+
+
+def _unwind(loop: asyncio.AbstractEventLoop, tasks: list[RunTask], graves_max: int) -> None:
+    interrupt: KeyboardInterrupt | None = None
+    for task in tasks:
+        # It will never be done, and that is as it should be.
+        task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
+        coroutine: Any = task.get_coro()
+        asyncio.tasks._enter_task(loop, task)
+        try:
+            ended = task.context.run(_throw, coroutine)
+        except KeyboardInterrupt as error:
+            ended, interrupt = True, error
+        finally:
+            asyncio.tasks._leave_task(loop, task)
+        if not ended:
+            graveyard.bury(coroutine, graves_max)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _throw(coroutine: Any) -> bool:
+    """Whether the coroutine has ended."""
+    for _ in range(_THROWS_MAX):
+        try:
+            coroutine.throw(Evicted())
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - StopIteration, Evicted, or what its cleanup raised: it has ended
+            return True
+    return False

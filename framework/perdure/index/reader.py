@@ -1,0 +1,98 @@
+"""Folds a log from outside: every partition's journal from its first entry, with the accepted ops of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from perdure.core.facts import read_fact
+from perdure.core.fold import fold
+from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.core.ops import Op
+from perdure.core.snapshot import restore
+from perdure.core.state import PartitionState, Run
+from perdure.errors import EncodingError, LogError
+from perdure.index.views import RunView, run_view
+from perdure.logs.contract import Entry, Log, Topic
+
+READ_ENTRIES = 1_000
+
+
+class PartitionReader:
+    """One partition's journal as an outsider folds it."""
+
+    def __init__(self, number: int, partitions: int, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.state = PartitionState(number, partitions, limits=limits)
+        self.ops: dict[str, list[Op]] = {}
+        self.position = 0
+        self.on_void: Callable[[Entry, str], None] | None = None
+
+    def adopt(self, state: PartitionState, position: int) -> None:
+        """Goes on from a snapshot: what lies before it is known only as state."""
+        self.state, self.position = state, position
+
+    def take(self, batch: Sequence[Entry]) -> None:
+        for entry in batch:
+            fact = read_fact(entry.offset, entry.ts, entry.value, entry.headers)
+            void = fold(self.state, fact)
+            self.state.effects.clear()
+            self.position = entry.offset + 1
+            if void is None and fact.kind == "Commit":
+                for change in fact.body["changes"]:
+                    self.ops.setdefault(change["entity"], []).extend(change["ops"])
+            elif void is not None and self.on_void is not None:
+                self.on_void(entry, void)
+
+    def runs(self) -> Iterator[Run]:
+        yield from self.state.runs.values()
+
+    def view(self, run_id: str) -> RunView | None:
+        run = self.state.runs.get(run_id)
+        return None if run is None else run_view(run, self.ops.get(run_id, []))
+
+
+class JournalReader:
+    """All partitions of a log, read up to where they end now."""
+
+    def __init__(self, log: Log, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._log = log
+        self.partitions = [PartitionReader(n, log.partitions, limits) for n in range(log.partitions)]
+
+    async def read(self) -> None:
+        """Reads what is new."""
+        for reader in self.partitions:
+            await self._read(reader)
+
+    async def _read(self, reader: PartitionReader) -> None:
+        number = reader.state.number
+        first, end = await self._log.bounds(Topic.JOURNAL, number)
+        if reader.position < first:
+            await self._adopt(reader, first)
+        while reader.position < end:
+            batch = await self._log.read(Topic.JOURNAL, number, reader.position, READ_ENTRIES)
+            if not batch:
+                break
+            reader.take(batch)
+
+    async def _adopt(self, reader: PartitionReader, first: int) -> None:
+        """The journal's beginning is trimmed: starts from the oldest snapshot that the rest continues."""
+        number = reader.state.number
+        for name in await self._log.snapshots(number):
+            try:
+                state, covers = restore(await self._log.get_snapshot(number, name), reader.state.limits)
+            except (EncodingError, LogError):
+                continue
+            if covers >= first:
+                reader.adopt(state, covers)
+                return
+        raise LogError(f"partition {number} begins at {first} and no snapshot reaches that far")
+
+    def runs(self) -> list[Run]:
+        """All runs that are known, the newest first."""
+        found = [run for reader in self.partitions for run in reader.runs()]
+        return sorted(found, key=lambda run: run.created, reverse=True)
+
+    def view(self, run_id: str) -> RunView | None:
+        for reader in self.partitions:
+            if (found := reader.view(run_id)) is not None:
+                return found
+        return None

@@ -1,0 +1,223 @@
+"""Which process owns which partition, agreed on through small files in the shared directory.
+
+`members/<id>` is held by `flock` as long as its member lives: the kernel lets go of it at a `kill -9`. In it
+stands when the member was last seen well (`CLOCK_MONOTONIC` within one boot); a member whose event loop
+hangs, or that is stopped, no longer renews this and counts as gone when the lease is over. `assignment` says
+who owns what. Every member looks at all this some times a second, and whenever it is rung, under the lock
+`assignment.lock`; each takes and gives for itself alone, and all compute the same fair share.
+
+None of this is for safety: a member that was thought dead may still append. Claims in the log see to that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from perdure.errors import LogError
+from perdure.logs.sharing import fair_share
+from perdure.logs.sqlite.shared import SharedDirectory
+
+_STATE: Final = struct.Struct("<36sQ?")  # boot id, last beat in monotonic ns, whether it is leaving
+
+
+class SeatEvents(Protocol):
+    """What a member is told; called on the thread."""
+
+    def assigned(self, partition: int) -> None: ...
+    def revoke(self, partition: int) -> None: ...
+    def lost(self, partition: int) -> None: ...
+    def left(self) -> None: ...
+
+
+def boot_id() -> bytes:
+    """One value from a start of the machine to the next."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36]
+    except OSError:
+        return b"unknown"
+
+
+class Seat:
+    """This process's side of one member."""
+
+    def __init__(self, shared: SharedDirectory, events: SeatEvents, boot: bytes) -> None:
+        self.name = f"{os.getpid()}-{secrets.token_hex(6)}"
+        self.events = events
+        self.held: set[int] = set()
+        self.revoking: set[int] = set()
+        self.released: set[int] = set()
+        self.leaving = False
+        self._boot = boot
+        self._path = shared.members / self.name
+        new = shared.root / f"new-{self.name}"
+        try:
+            self._fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # held before others can see it
+            self.beat()
+            os.rename(new, self._path)
+        except OSError as error:
+            raise LogError(f"cannot join the group in {shared.members}: {error.strerror}") from error
+
+    def beat(self) -> None:
+        """Seen well just now."""
+        os.pwrite(self._fd, _STATE.pack(self._boot.ljust(36), time.monotonic_ns(), self.leaving), 0)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+        os.close(self._fd)
+
+
+class Membership:
+    """The members of this process among all. Belongs to the thread."""
+
+    def __init__(
+        self, shared: SharedDirectory, partitions: int, lease_us: int, changed: Callable[[], None]
+    ) -> None:
+        self.seats: list[Seat] = []
+        self._shared = shared
+        self._partitions = partitions
+        self._lease_ns = lease_us * 1_000
+        self._changed = changed
+        self._boot = boot_id()
+        self._lock = shared.open("assignment.lock")
+        self._path = shared.root / "assignment"
+
+    def join(self, events: SeatEvents) -> Seat:
+        seat = Seat(self._shared, events, self._boot)
+        self.seats.append(seat)
+        self._changed()
+        return seat
+
+    def tick(self, well: bool) -> bool:
+        """Look at the group, take what is due and give what is asked; False when its lock was taken, so:
+        again soon.
+
+        `well`: this process's event loop takes what it is handed, so its leases may be renewed.
+        """
+        if well:
+            for seat in self.seats:
+                seat.beat()
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        try:
+            changed = self._settle(well)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        for seat in [seat for seat in self.seats if seat.leaving and not seat.held]:
+            self.seats.remove(seat)
+            seat.close()
+            seat.events.left()
+            changed = True
+        if changed:
+            self._changed()
+        return True
+
+    def _settle(self, well: bool) -> bool:
+        owners = self._read()
+        before = dict(owners)
+        for seat in self.seats:
+            self._settle_losses(seat, owners)
+        sharing, keeping = self._members()
+        share = fair_share(sorted(sharing), owners, self._partitions)
+        mine = {seat.name: seat for seat in self.seats}
+        for partition in range(self._partitions):
+            owner, heir = owners.get(partition), share.get(partition)
+            if owner in mine:
+                seat = mine[owner]
+                if owner != heir and (heir is not None or seat.leaving) and partition not in seat.revoking:
+                    seat.revoking.add(partition)
+                    seat.events.revoke(partition)
+            elif well and heir in mine and owner not in keeping:
+                owners[partition] = heir
+                mine[heir].held.add(partition)
+                mine[heir].events.assigned(partition)
+        if owners != before:
+            self._write(owners)
+        return owners != before
+
+    @staticmethod
+    def _settle_losses(seat: Seat, owners: dict[int, str]) -> None:
+        for partition in seat.released:
+            if owners.get(partition) == seat.name:
+                del owners[partition]
+            seat.held.discard(partition)
+            seat.revoking.discard(partition)
+        seat.released.clear()
+        for partition in [p for p in seat.held if owners.get(p) != seat.name]:
+            seat.held.discard(partition)
+            seat.revoking.discard(partition)
+            seat.events.lost(partition)
+
+    def _members(self) -> tuple[set[str], set[str]]:
+        """Who shares the partitions, and who keeps what it has until it gives it: the same, and those that
+        leave.
+        """
+        sharing: set[str] = set()
+        keeping: set[str] = set()
+        mine = {seat.name: seat for seat in self.seats}
+        for name in os.listdir(self._shared.members):
+            leaving = mine[name].leaving if name in mine else self._look_at(name)
+            if leaving is not None:
+                keeping.add(name)
+                if not leaving:
+                    sharing.add(name)
+        return sharing, keeping
+
+    def _look_at(self, name: str) -> bool | None:
+        """Whether another member is leaving; None when it is dead or hangs."""
+        path = self._shared.members / name
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return self._lease_of(os.pread(fd, _STATE.size, 0))
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # nobody holds it: its process is gone
+            return None
+        finally:
+            os.close(fd)
+
+    def _lease_of(self, state: bytes) -> bool | None:
+        if len(state) < _STATE.size:
+            return False
+        boot, beat_ns, leaving = _STATE.unpack(state)
+        if boot.strip() != self._boot or time.monotonic_ns() - beat_ns > self._lease_ns:
+            return None
+        return leaving
+
+    def _read(self) -> dict[int, str]:
+        try:
+            found = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {int(partition): str(name) for partition, name in cast("dict[str, object]", found).items()}
+
+    def _write(self, owners: dict[int, str]) -> None:
+        new = self._shared.root / "assignment.new"
+        new.write_text(json.dumps(owners, indent=1))
+        os.replace(new, self._path)
+
+    def close(self) -> None:
+        """Go without asking: for when the log closes, or its thread dies."""
+        for seat in self.seats:
+            seat.close()
+        self.seats.clear()
+        os.close(self._lock)
