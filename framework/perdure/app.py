@@ -26,7 +26,8 @@ from perdure.engine.clock import Clock, SystemClock
 from perdure.engine.engine import Engine
 from perdure.engine.services import Services
 from perdure.errors import UsageError
-from perdure.execution.context import Context, FailureContext, SyncContext
+from perdure.execution.context import Context, FailureContext
+from perdure.execution.sync_context import SyncContext
 from perdure.logs.contract import Log
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing

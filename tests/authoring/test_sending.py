@@ -71,6 +71,7 @@ def test_a_typed_event_fills_its_envelope_itself() -> None:
         "key": "u1",
         "v": None,
         "data": b'{"user_id":"u1","plan":"free"}',
+        "trace": None,
     }
 
 
@@ -101,6 +102,7 @@ def test_the_dict_form() -> None:
         "key": "k",
         "v": "3",
         "data": b'{"x":1}',
+        "trace": None,
     }
     assert made({"name": "a/b"})["data"] == b"{}"
     assert made({"name": "a/b", "id": None, "data": None})["id"] == "made-1"

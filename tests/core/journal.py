@@ -16,7 +16,7 @@ SECOND = 1_000_000
 
 
 def event(name: str = "user/created", id: str = "e1", data: bytes = b"{}", **fields: Any) -> EventData:  # noqa: A002
-    base: dict[str, Any] = {"name": name, "id": id, "ts": 0, "key": id, "v": None, "data": data}
+    base: dict[str, Any] = {"name": name, "id": id, "ts": 0, "key": id, "v": None, "data": data, "trace": None}
     return EventData(**(base | fields))
 
 

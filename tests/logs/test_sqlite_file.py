@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +108,29 @@ def test_places_where_no_file_can_be(tmp_path: Path) -> None:
     refused("/proc/x.db", LogError, "cannot make the directory")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A directory that this process may read and not write, for root too: it is somebody else meanwhile."""
+    place = Path(tempfile.mkdtemp())
+    on_log(place / "there.db", one)  # so that all modules are loaded
+    for path in (place, place / "there.db", place / "there.db.shared"):
+        path.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)
     try:
-        refused(tmp_path / "x.db", LogError, "writable")
+        yield place
     finally:
-        tmp_path.chmod(0o700)
+        os.seteuid(user)
+        for path in (place, place / "there.db.shared"):
+            path.chmod(0o700)
+        shutil.rmtree(place)
+
+
+def test_a_place_that_may_not_be_written(unprivileged: Path) -> None:
+    refused(unprivileged / "new.db", LogError, "writable")
+    refused(unprivileged / "there.db", LogError, "writable")
+    refused(unprivileged / "deeper" / "new.db", LogError, "cannot make the directory")
 
 
 def test_partitions_are_those_of_the_file(tmp_path: Path) -> None:
@@ -341,3 +359,10 @@ def test_a_revoke_that_takes_too_long_is_cut_off(tmp_path: Path) -> None:
 def test_headers_as_bytes() -> None:
     for headers in ({}, {"a": b""}, {"": b"x", "1 2": b"3 4 5", "ü" * 300: bytes(range(256))}):
         assert rows.decode_headers(rows.encode_headers(headers)) == headers
+
+
+def test_a_log_left_open_by_a_loop_that_ended_can_be_closed(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "x.db")
+    asyncio.run(log.open())
+    asyncio.run(log.close())
+    on_log(tmp_path / "x.db", one)

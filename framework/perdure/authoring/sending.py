@@ -72,6 +72,7 @@ def to_event(
         "key": event_id if key is None else key,
         "v": given["v"],
         "data": encoded,
+        "trace": None,
     }
 
 

@@ -97,6 +97,8 @@ class EventData(TypedDict):
     key: str
     v: str | None
     data: bytes
+    trace: str | None
+    """The W3C traceparent of whoever sent it."""
 
 
 class Failure(TypedDict):

@@ -94,7 +94,7 @@ class Attempts:
 
     def drop(self, resident: Resident) -> None:
         """The run is let go: whatever its attempts still do, nobody listens."""
-        for key in resident.running:
+        for key in list(resident.running):
             self._services.steps.cancel(resident.run_id, key)
 
     # ------------------------------------------------------------------ outcomes

@@ -35,6 +35,8 @@ class Lead:
         self.searches = Searches(self.life)
         self.snapshots = Snapshots(self.life)
         self._acking = False
+        self.resting = False
+        """It acts no more: it leaves, or its claim is over."""
 
     # ------------------------------------------------------------------ a life
 
@@ -52,10 +54,22 @@ class Lead:
         self.searches.begin()
         self.residents.begin()
 
+    def leave(self, read: Callable[[], None]) -> None:
+        """Acts no more, says so in the journal, and calls when that was read back."""
+        self.residents.flush()
+        self._rest()
+        self.life.append("Released", {"reason": "leave"}, lambda _fact, _void: read())
+
     def stop(self) -> None:
         """Nothing of this life acts any more."""
         if self.life.live:
             self.life.end()
+            self._rest()
+
+    def _rest(self) -> None:
+        if not self.resting:
+            self.resting = True
+            self.life.timers.close()
             self.router.close()
             self.snapshots.close()
             self.residents.close()
@@ -68,6 +82,8 @@ class Lead:
 
     def perform(self, effect: effects.Effect) -> None:
         """Does what an accepted record asks for."""
+        if self.resting:
+            return
         match effect:
             case effects.Activate(run):
                 self.residents.activate(run)
@@ -101,7 +117,7 @@ class Lead:
     def settle(self) -> None:
         """After a batch: send what it caused."""
         life = self.life
-        if not life.live:
+        if not life.live or self.resting:
             return
         life.outbox.flush()
         self.residents.flush()
@@ -113,6 +129,6 @@ class Lead:
 
     def _ack(self) -> None:
         self._acking = False
-        acks = self.life.outbox.acks(at_least=1) if self.life.live else []
+        acks = [] if self.resting else self.life.outbox.acks(at_least=1)
         if acks:
             self.life.append("Commit", {"changes": [], "acks": acks}, lambda _fact, _void: None)

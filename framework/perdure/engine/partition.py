@@ -177,7 +177,7 @@ class Partition:
 
     def events(self, batch: Sequence[Entry]) -> None:
         """Entries of the events partition of the same number."""
-        if self.lead is not None:
+        if self.lead is not None and not self.lead.resting:
             self.lead.router.take(batch)
             self.lead.router.propose()
 
@@ -193,9 +193,8 @@ class Partition:
         lead = self.lead
         if lead is not None and lead.life.live:
             read = asyncio.Event()
-            lead.residents.flush()
             try:
-                lead.life.append("Released", {"reason": "leave"}, lambda _fact, _void: read.set())
+                lead.leave(read.set)
                 async with asyncio.timeout(RELEASE_TIMEOUT_S):
                     await read.wait()
             except (TimeoutError, LogError) as error:

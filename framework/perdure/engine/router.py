@@ -102,6 +102,8 @@ class Router:
 
     def _read(self, _fact: Fact, void: str | None) -> None:
         count, self._in_flight = self._in_flight, 0
+        if not self._ahead:  # closed meanwhile
+            return
         if void is None:  # else it was decided under an older config: once more
             for _ in range(count):
                 self._ahead.popleft()

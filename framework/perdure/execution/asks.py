@@ -246,7 +246,9 @@ def _child_error(step_id: str, cause: Exception) -> StepError:
 def send_events(desk: Desk, step_id: str, events: EventInput | Sequence[EventInput]) -> list[str]:
     """Events that are sent once, however often this code is replayed: their ids, in order."""
     key = desk.next_key(desk.here(), step_id)
-    many = list(events) if isinstance(events, Sequence) and not isinstance(events, str) else [cast(Any, events)]
+    many = (
+        list(events) if isinstance(events, Sequence) and not isinstance(events, str) else [cast(Any, events)]
+    )
     made: list[EventData] = []
     for index, event in enumerate(many):
         event_id = digest("sent", desk.start.run_id, key, index)

@@ -57,16 +57,18 @@ _REFUSED = {
     "time.sleep": "time.sleep",
 }
 
-_READERS = frozenset({
-    "importlib._bootstrap",
-    "importlib._bootstrap_external",
-    "zipimport",
-    "linecache",
-    "zoneinfo",
-    "zoneinfo._common",
-    "zoneinfo._tzpath",
-    "tokenize",
-})
+_READERS = frozenset(
+    {
+        "importlib._bootstrap",
+        "importlib._bootstrap_external",
+        "zipimport",
+        "linecache",
+        "zoneinfo",
+        "zoneinfo._common",
+        "zoneinfo._tzpath",
+        "tokenize",
+    }
+)
 """Modules that read the installed program itself, which is the same on replay: imports, tracebacks, time zones."""
 
 _get_running_loop = asyncio._get_running_loop
@@ -89,7 +91,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _reads_the_program() -> bool:
-    frame = sys._getframe(2)
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         if frame.f_globals.get("__name__") in _READERS:
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perdure.errors import PerdureError
 
-__all__ = ["BodyExited", "Evicted"]
+__all__ = ["BodyExited", "BodyRaised", "Evicted"]
 
 
 class Evicted(BaseException):
@@ -18,3 +18,12 @@ class BodyExited(PerdureError):
     """
 
     code = "body-exited"
+
+
+class BodyRaised(PerdureError):
+    """On replay a `def` body raised before it came to where its record ends. Its code between steps may do I/O.
+
+    The exception is the `__cause__`. Nothing is wrong with the record: replay again later.
+    """
+
+    code = "body-raised"

@@ -21,7 +21,7 @@ from perdure.execution.desk import Desk, LoopDesk
 from perdure.execution.runlog import RunLog
 from perdure.execution.step import Step
 
-__all__ = ["BaseContext", "Context", "FailureContext"]
+__all__ = ["BaseContext", "Context", "FailedRun", "FailureContext"]
 
 E_co = TypeVar("E_co", covariant=True, default=dict[str, Any])
 
@@ -62,9 +62,10 @@ class BaseContext(Generic[E_co]):
     def evicting(self) -> bool:
         """True when this code runs only because its run is torn down here (moved to another worker, say).
 
-        A `finally` that does something by itself, without a step, should ask: nothing that follows is recorded.
+        A `finally` that does something by itself, without a step, should ask: nothing that follows is recorded. In a
+        `def` body this is so at every wait.
         """
-        return self._desk.dead
+        return self._desk.evicting
 
     def now(self) -> datetime:
         """The time in UTC of the recorded input that this code answers to; the same on replay."""
@@ -100,8 +101,8 @@ class Context(BaseContext[E_co]):
         """The durable operations."""
 
 
-class FailureContext(Context[E_co]):
-    """The context of a failure handler, which runs once, after its run failed, with steps of its own."""
+class FailedRun(BaseContext[E_co]):
+    """What the contexts of failure handlers know about the run that failed."""
 
     @cached_property
     def _failed(self) -> dict[str, Any]:
@@ -134,6 +135,10 @@ class FailureContext(Context[E_co]):
     def handler_run_id(self) -> str:
         """The id of the run of this handler."""
         return self._desk.start.run_id
+
+
+class FailureContext(FailedRun[E_co], Context[E_co]):
+    """The context of a failure handler, which runs once, after its run failed, with steps of its own."""
 
 
 def _received(function: Function[Any, Any], event: EventData) -> Received[Any]:

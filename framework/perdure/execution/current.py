@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -43,7 +43,9 @@ def current_step() -> StepInfo:
     """The step in which this code runs. Raises UsageError outside of a step."""
     info = _current.get()
     if info is None:
-        raise UsageError("current_step() can be used only inside a step: in the function given to ctx.step.run")
+        raise UsageError(
+            "current_step() can be used only inside a step: in the function given to ctx.step.run"
+        )
     return info
 
 
@@ -53,7 +55,7 @@ def in_step() -> bool:
 
 
 @contextmanager
-def running_step(info: StepInfo) -> Iterator[None]:
+def running_step(info: StepInfo) -> Generator[None]:
     """What runs inside is this step. For workers: to be entered in the step's own context or thread."""
     token = _current.set(info)
     try:

@@ -76,6 +76,11 @@ class Desk:
         self._lines: list[LogLine] = []
         self._values: dict[str, bytes] = {}
 
+    @property
+    def evicting(self) -> bool:
+        """Whether the code only runs because it is being unwound."""
+        return self.dead
+
     # --- where the two kinds differ --------------------------------------------------------------------------
 
     def here(self) -> RunTask | Scope:
@@ -189,7 +194,9 @@ class Desk:
             if steps:
                 changes.append((ops.ASKED, {"keys": [ask.key for ask in steps]}))
             if len(steps) != len(fresh):
-                changes += [pending.opened() for pending in fresh.values() if type(pending) is not PendingStep]
+                changes += [
+                    pending.opened() for pending in fresh.values() if type(pending) is not PendingStep
+                ]
             self._fresh = {}
         if self._sent:
             changes += self._sent

@@ -120,12 +120,16 @@ class Execution:
 
     def outstanding(self) -> Mapping[str, StepAsk]:
         """The steps asked for and not resolved, by key; without those that the record does not know yet."""
-        late = {unit.key for unit in self._late.units if unit.kind == ops.ASKED}
+        late = self._late.keys
         return {
             key: pending.ask
             for key, pending in self._desk.pending.items()
             if isinstance(pending, PendingStep) and key not in late
         }
+
+    def waiting_for(self) -> Sequence[str]:
+        """The keys of all that the body waits for, timers of asyncio included."""
+        return list(self._desk.pending)
 
     @property
     def late(self) -> bool:

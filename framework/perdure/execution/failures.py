@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +20,14 @@ __all__ = ["TRACEBACK_BYTES_MAX", "failure_of", "rebuilt", "step_error", "type_n
 TRACEBACK_BYTES_MAX = 8 * 1024
 _MESSAGE_BYTES_MAX = 4 * 1024
 _FRAMES_MAX = 40
-_OWN = ("perdure.execution.", "perdure.worker.", "perdure.engine.", "asyncio.", "concurrent.futures.", "threading")
+_OWN = (
+    "perdure.execution.",
+    "perdure.worker.",
+    "perdure.engine.",
+    "asyncio.",
+    "concurrent.futures.",
+    "threading",
+)
 
 
 def type_name(kind: type[BaseException]) -> str:
@@ -41,7 +49,7 @@ def rebuilt(failure: Failure) -> Exception | None:
     kind = _loaded(failure["type"])
     if kind is None:
         return None
-    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     try:
         # Neither the class's own __new__ nor its __init__: they may do anything, and want arguments we do not have.
         error: Exception = builtin.__new__(kind, failure["message"])
@@ -74,13 +82,11 @@ def _loaded(name: str) -> type[Exception] | None:
         module = sys.modules.get(".".join(parts[:split]))
         if module is None:
             continue
-        found: Any = module
+        found: object = module
         for part in parts[split:]:
             # Not getattr: a module's __getattr__ may import.
-            try:
-                found = vars(found).get(part)
-            except TypeError:
-                return None
+            names: Mapping[str, object] = getattr(found, "__dict__", {})
+            found = names.get(part)
         return found if isinstance(found, type) and issubclass(found, Exception) else None
     return None
 

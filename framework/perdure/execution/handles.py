@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["PlainTimer", "ReadyHandle"]
 
 
+_NO_ARGS: tuple[Any, ...] = ()
+
+
 class ReadyHandle(asyncio.Handle):
     """A callback in the ready queue."""
 
@@ -31,7 +34,7 @@ class ReadyHandle(asyncio.Handle):
     def cancel(self) -> None:
         self._cancelled = True
         self._callback = None
-        self._args = None
+        self._args = _NO_ARGS
 
 
 class PlainTimer(asyncio.TimerHandle):
@@ -43,7 +46,12 @@ class PlainTimer(asyncio.TimerHandle):
     _loop = None
 
     def __init__(
-        self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], loop: RunLoop, context: Context
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: RunLoop,
+        context: Context,
     ) -> None:
         self._when = when
         self._callback = callback
@@ -59,5 +67,5 @@ class PlainTimer(asyncio.TimerHandle):
         if not self._cancelled:
             self._cancelled = True
             self._callback = None
-            self._args = None
+            self._args = _NO_ARGS
             self.loop.drop_timer(self)

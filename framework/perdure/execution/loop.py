@@ -7,7 +7,6 @@ that of the recorded input. Timers are handed to whoever keeps the run's record,
 from __future__ import annotations
 
 import asyncio
-import asyncio.events
 import asyncio.tasks
 import math
 import sys
@@ -106,9 +105,9 @@ class RunLoop(RefusingLoop):
                     "that awaits nothing but asyncio.sleep(0), or that swallows cancellation"
                 )
             handle = take()
-            if not handle._cancelled:  # pyright: ignore[reportPrivateUsage]
+            if not handle._cancelled:
                 try:
-                    handle._context.run(handle._callback, *handle._args)  # pyright: ignore
+                    handle._context.run(handle._callback, *handle._args)  # pyright: ignore[reportPrivateUsage, reportArgumentType, reportCallIssue]
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop outlives its callbacks
@@ -189,7 +188,7 @@ class RunLoop(RefusingLoop):
         self._number += 1
         return RunFuture(self, self._number)
 
-    def create_task(
+    def create_task(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         coro: Coroutine[Any, Any, Any],
         *,
@@ -203,8 +202,10 @@ class RunLoop(RefusingLoop):
             self.refuse()
         if options.get("eager_start"):
             coro.close()
-            raise UsageError("eager tasks would run before they have a name; create the task without eager_start")
-        caller = sys._getframe(1)
+            raise UsageError(
+                "eager tasks would run before they have a name; create the task without eager_start"
+            )
+        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if caller.f_code is _ENSURE_FUTURE and _from_as_completed(caller):
             coro.close()
             raise UsageError(
@@ -219,7 +220,9 @@ class RunLoop(RefusingLoop):
         """The task of the body itself; its path is empty."""
         return self._start(coro, "", "main", context)
 
-    def _start(self, coro: Coroutine[Any, Any, Any], path: str, name: str | None, context: Context) -> RunTask:
+    def _start(
+        self, coro: Coroutine[Any, Any, Any], path: str, name: str | None, context: Context
+    ) -> RunTask:
         tasks = self._tasks
         if len(tasks) >= self._prune_at:
             self._tasks = tasks = [task for task in tasks if not task.done()]

@@ -76,10 +76,12 @@ class RefusingLoop(asyncio.AbstractEventLoop):
     """An event loop of which every method that has no place in a body raises UsageError."""
 
     def set_task_factory(self, factory: object) -> NoReturn:
-        raise UsageError("the tasks of a run are its loop's own; a task factory cannot be set in the body of a function")
+        raise UsageError("the tasks of a run are its loop's own; a body cannot set a task factory")
 
     def set_exception_handler(self, handler: object) -> NoReturn:
-        raise UsageError("exceptions of callbacks go to ctx.log; a handler cannot be set in the body of a function")
+        raise UsageError(
+            "exceptions of callbacks go to ctx.log; a handler cannot be set in the body of a function"
+        )
 
     def set_debug(self, enabled: bool) -> None:
         """Does nothing: asyncio's debug mode looks at the clock."""
@@ -87,7 +89,9 @@ class RefusingLoop(asyncio.AbstractEventLoop):
 
 def _refuse_driving(method: str) -> Callable[..., NoReturn]:
     def refuse(self: object, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UsageError(f"loop.{method} cannot be used in the body of a function: its loop is driven by the run")
+        raise UsageError(
+            f"loop.{method} cannot be used in the body of a function: its loop is driven by the run"
+        )
 
     refuse.__name__ = method
     return refuse

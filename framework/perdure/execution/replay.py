@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from perdure.core import ops
 from perdure.core.ops import Op
@@ -14,7 +14,7 @@ from perdure.execution.pending import Pending
 if TYPE_CHECKING:
     from perdure.execution.desk import Desk
 
-__all__ = ["Late", "Replay", "unexpected"]
+__all__ = ["Late", "Replay", "Unit", "unexpected", "units_of"]
 
 _SHOWN_MAX = 5
 
@@ -78,12 +78,27 @@ class Late:
     def __bool__(self) -> bool:
         return bool(self.units)
 
+    @property
+    def keys(self) -> set[str]:
+        """The keys of the steps among them."""
+        return {unit.key for unit in self.units if unit.kind == ops.ASKED}
+
+    def add(self, units: Mapping[Unit, Mapping[str, Any]], turn: Turn) -> None:
+        """Adds what was done in a replayed turn without being in the record."""
+        self.units.update(units)
+        if units and turn.ended:
+            self.ended, self.error = True, turn.error
+
     def take_into(self, turn: Turn, pending: Mapping[str, Pending]) -> None:
         """Puts it in front of what the turn did by itself."""
-        asks: list[Any] = [pending[unit.key] for unit in self.units if unit.kind == ops.ASKED and unit.key in pending]
+        asks: list[Any] = [
+            pending[unit.key] for unit in self.units if unit.kind == ops.ASKED and unit.key in pending
+        ]
         turn.steps[:0] = [one.ask for one in asks]
         keys = [one.key for one in asks]
-        rest: list[Op] = [(unit.kind, dict(fields)) for unit, fields in self.units.items() if unit.kind != ops.ASKED]
+        rest: list[Op] = [
+            (unit.kind, dict(fields)) for unit, fields in self.units.items() if unit.kind != ops.ASKED
+        ]
         if turn.ops and turn.ops[0][0] == ops.ASKED:
             keys += turn.ops.pop(0)[1]["keys"]
         turn.ops[:0] = ([(ops.ASKED, {"keys": keys})] if keys else []) + rest
@@ -124,8 +139,8 @@ class Replay:
         self._opened_by = op
         if name == ops.STARTED:
             self._code, self._python = fields["code"], fields["python"]
-            self._turn = self._execution.begin()
-            self._turn.ops.pop(0)
+            self._turn = turn = self._execution.begin()
+            turn.ops.pop(0)
             return
         if name == ops.RESUMED_BY_USER:
             self._code = fields["code"]
@@ -140,7 +155,7 @@ class Replay:
             return
         if turn.ops == expected:
             return
-        recorded, done = _units(expected), _units(turn.ops)
+        recorded, done = units_of(expected), units_of(turn.ops)
         missing = {unit: fields for unit, fields in recorded.items() if unit not in done}
         surplus = {unit: fields for unit, fields in done.items() if unit not in recorded}
         changed = [u for u in recorded if u in done and not self._same(u.kind, recorded[u], done[u])]
@@ -150,15 +165,15 @@ class Replay:
                 del self._late.units[unit], missing[unit]
         if missing or changed or (surplus and not (parked or self._other_code)):
             raise self._diverged([*missing, *changed], [*surplus, *changed], recorded, done)
-        self._late.units.update(surplus)
-        if surplus and turn.ended:
-            self._late.ended, self._late.error = True, turn.error
+        self._late.add(surplus, turn)
 
     @property
     def _other_code(self) -> bool:
         return self._code != self._execution.code
 
-    def _match_moved(self, missing: dict[Unit, Mapping[str, Any]], surplus: dict[Unit, Mapping[str, Any]]) -> None:
+    def _match_moved(
+        self, missing: dict[Unit, Mapping[str, Any]], surplus: dict[Unit, Mapping[str, Any]]
+    ) -> None:
         """Pairs what is recorded under one path and asked for under another: the same id, once on each side (A4)."""
         for unit in list(missing):
             there = [other for other in missing if (other.kind, other.step_id) == (unit.kind, unit.step_id)]
@@ -196,10 +211,12 @@ class Replay:
         name, fields = self._opened_by or ("", {})
         after = Unit(name, fields.get("key", ""))
         python = self._execution.python
-        note = "" if self._python == python else f" It was recorded on Python {self._python}, this is {python}."
+        note = (
+            "" if self._python == python else f" It was recorded on Python {self._python}, this is {python}."
+        )
         return NonDeterminismError(
-            f"turn {self._number}, after {after}: the record has {_listed(recorded, all_recorded)}, but the code now has "
-            f"{_listed(done, all_done)}.{note} Code that runs on replay must do what it did: put what differs (clocks, "
+            f"turn {self._number}, after {after}: the record has {_listed(recorded, all_recorded)}, but the code now "
+            f"has {_listed(done, all_done)}.{note} On replay, code must do as it did: put what differs (clocks, "
             "random numbers, settings, sets of strings) in a step, and keep the old path for runs that are under way"
         )
 
@@ -215,7 +232,7 @@ def unexpected(op: Op, pending: Iterable[Pending], *, ended: bool) -> NonDetermi
     return NonDeterminismError(f"the record has {what}, but the code waits for {shown or 'nothing'}")
 
 
-def _units(changes: Iterable[Op]) -> dict[Unit, Mapping[str, Any]]:
+def units_of(changes: Iterable[Op]) -> dict[Unit, Mapping[str, Any]]:
     found: dict[Unit, Mapping[str, Any]] = {}
     for kind, fields in changes:
         if kind == ops.ASKED:
@@ -230,10 +247,10 @@ def _units(changes: Iterable[Op]) -> dict[Unit, Mapping[str, Any]]:
 def _without_ids(value: Any) -> Any:
     """An event, or a list of them, without the ids and keys that derive from the step's key."""
     if isinstance(value, list):
-        return [_without_ids(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, dict) and "data" in value:
-        return {k: v for k, v in value.items() if k not in ("id", "key")}  # pyright: ignore
-    return value  # pyright: ignore[reportUnknownVariableType]
+        return [_without_ids(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {k: v for k, v in cast("dict[str, Any]", value).items() if k not in ("id", "key")}
+    return value
 
 
 def _listed(units: Iterable[Unit], fields: Mapping[Unit, Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from perdure.authoring.events import Event, Received
 from perdure.authoring.functions import Function
@@ -46,7 +46,7 @@ class StepRunner:
     @overload
     async def run(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
-    async def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
         """Calls `fn` as a step: its outcome is recorded once, and a completed step never runs again in this run.
 
         `fn` may be `def` or `async def`, and may do anything. Its result comes back as the type annotated on it,
@@ -229,7 +229,7 @@ class Step(StepRunner):
 
     async def _outcome(self, pending: Pending) -> Op:
         try:
-            return cast(Op, await pending.future)
+            return await pending.future
         except BaseException:
             self._desk.drop(pending)
             raise

@@ -30,6 +30,7 @@ class SyncDesk(Desk):
     _unwinding = False
     _refusals = 0
     _silent_until: str | None = None
+    fault: NonDeterminismError | None = None
     cancel: Op | None = None
     """A cancel that the body has not met yet; it meets it where it would wait."""
 
@@ -55,8 +56,10 @@ class SyncDesk(Desk):
         self.now_us = self.start.created
 
     def end_pass(self) -> bool:
-        """Whether the pass ended because the body has to wait."""
+        """Whether the pass ended because the body has to wait. Raises what made it end against its record."""
         self._thread = None
+        if self.fault is not None:
+            raise self.fault
         return self._unwinding
 
     def answer(self, pending: Pending) -> Op:
@@ -79,7 +82,11 @@ class SyncDesk(Desk):
         if name == CANCEL_ASKED:
             raise asyncio.CancelledError(fields["reason"])
         if name not in pending.RELEASES:
-            raise NonDeterminismError(f"the record has {name} for {key!r}, but the code now has a {pending.WORD} there")
+            # Not raised here: the body might catch it.
+            self.fault = NonDeterminismError(
+                f"the record has {name} for {key!r}, but the code now has a {pending.WORD} there"
+            )
+            self.unwind()
         return op
 
     def unwind(self) -> NoReturn:
@@ -150,6 +157,7 @@ def sync_map(
     work = list(items)
     keys = [desk.next_key(scope, step_id) for _ in work]
     among = set(keys)
+    desk.used.update(among & desk.outcomes.keys())
     failed = next((key for key, op in desk.outcomes.items() if key in among and op[0] != STEP_DONE), None)
     if failed is not None:
         _abandon(desk, keys)

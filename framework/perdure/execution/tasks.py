@@ -20,7 +20,9 @@ def hash_base(run_id: str) -> int:
     asyncio iterates sets of tasks, so hashes must be the same on replay (A4). CPython also keeps the tasks of all
     loops in one WeakSet, so equal or clustered hashes of many runs would make it slow.
     """
-    return int.from_bytes(blake2b(run_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
+    return (
+        int.from_bytes(blake2b(run_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
+    )
 
 
 class Scope:

@@ -18,12 +18,19 @@ def open_log(url: str) -> Log:
     After `sqlite:///` comes the path as it is, so an absolute one gives four slashes; `%3F` and the like are
     decoded. Raises `UsageError` for anything else than the forms named in its message.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"{url!r} is not a URL ({error}); use {FORMS}") from error
+    if parts.fragment:
+        raise UsageError(f"{url!r}: write %23 for a '#' in a path")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):
         from perdure.logs.memory import MemoryLog
 
-        return MemoryLog(_partitions(url, options) or 8)
+        partitions = _partitions(url, options) or 8
+        _refuse_unknown(url, options)
+        return MemoryLog(partitions)
     if parts.scheme == "sqlite":
         return _sqlite(url, parts.netloc, parts.path, options)
     if parts.scheme == "kafka":
@@ -40,9 +47,13 @@ def _sqlite(url: str, netloc: str, path: str, options: dict[str, str]) -> Log:
     synchronous = options.pop("synchronous", "full").lower()
     if synchronous not in ("full", "normal"):
         raise UsageError(f"{url!r}: synchronous is full or normal, not {synchronous!r}")
+    _refuse_unknown(url, options)
+    return SqliteLog(unquote(path[1:]), partitions=partitions, full=synchronous == "full")
+
+
+def _refuse_unknown(url: str, options: dict[str, str]) -> None:
     if options:
         raise UsageError(f"{url!r}: unknown option {next(iter(options))!r}; use {FORMS}")
-    return SqliteLog(unquote(path[1:]), partitions=partitions, full=synchronous == "full")
 
 
 def _partitions(url: str, options: dict[str, str]) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import multiprocessing.util  # its exit handler joins children; ours, registered later, runs first and ends them
 import os
 import signal
 import threading
@@ -51,7 +50,7 @@ class Child:
             return
         try:
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             self.process.kill()  # it has not come so far as to have a group of its own
 
     def receive(self) -> Message:
@@ -82,10 +81,12 @@ class Ticket:
             if self._child is not None:
                 self._child.kill()
 
-    def give(self, child: Child) -> bool:
+    def give(self, child: Child) -> None:
+        """Raises StepProcessDied if the call was stopped."""
         with self._lock:
+            if self._stopped:
+                raise StepProcessDied("the call was stopped before it began")
             self._child = child
-            return not self._stopped
 
     def take_back(self) -> bool:
         """Whether the child is still good for other calls."""
@@ -103,9 +104,12 @@ class Children:
         self._idle: list[Child] = []
         self._all: set[Child] = set()
         self._closed = False
+        # multiprocessing joins its children at exit, for as long as it takes. Registered later, this runs earlier.
         atexit.register(self.close)
 
-    def run(self, call: Call, ticket: Ticket, on_began: Callable[[], None], on_beat: Callable[[Any], None]) -> Reply:
+    def run(
+        self, call: Call, ticket: Ticket, on_began: Callable[[], None], on_beat: Callable[[Any], None]
+    ) -> Reply:
         """Runs one call in a child; blocks until it is over. `on_beat` gets the details of heartbeats, encoded.
 
         Raises StepProcessDied if the child ends before it has answered, also when it was stopped by the ticket.
@@ -145,8 +149,7 @@ class Children:
         while True:
             child = self._idle_or_new()
             try:
-                if not ticket.give(child):
-                    raise StepProcessDied(f"{call.name} was stopped before it began")
+                ticket.give(child)
                 self._await_ready(call.name, child)
                 child.pipe.send(call)
                 return child
@@ -162,13 +165,15 @@ class Children:
             if self._idle:
                 return self._idle.pop()
         with self._starting:  # multiprocessing keeps a list of children, without a lock
+            if self._closed:
+                raise StepProcessDied("the worker is closed")
             child = Child()
         with self._lock:
-            if not self._closed:
-                self._all.add(child)
-                return child
-        child.close()
-        raise StepProcessDied("the worker is closed")
+            self._all.add(child)
+            closed = self._closed
+        if closed:
+            child.kill()
+        return child
 
     def _await_ready(self, name: str, child: Child) -> None:
         deadline = time.monotonic() + _START_S

@@ -42,4 +42,6 @@ class Landing:
             try:
                 call()
             except Exception as error:  # noqa: BLE001 - one that fails must not lose the others
-                self._loop.call_exception_handler({"message": "perdure: an outcome was not taken", "exception": error})
+                self._loop.call_exception_handler(
+                    {"message": "perdure: an outcome was not taken", "exception": error}
+                )

@@ -55,7 +55,7 @@ class Threads:
         while (call := self._calls.get()) is not None:
             try:
                 call()
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the thread has other calls to make
                 _log.exception("a call in thread %s failed", threading.current_thread().name)
             del call  # or its values live until the next one comes
             with self._lock:

@@ -53,9 +53,9 @@ class Group:
         self._members: dict[str, Seat] = {}
         self._leaving: list[Seat] = []
         self._owners: dict[int, Seat] = {}
-        self._revoking: set[int] = set()
+        self._revoking: dict[int, Notice] = {}
         self._heirs: dict[int, Seat] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Notice, asyncio.Task[None]] = {}
 
     def join(self, member: Seat) -> None:
         self._members[member.name] = member
@@ -88,7 +88,9 @@ class Group:
         owner = self._owners.get(partition)
         if owner is None:
             return
-        self._revoking.discard(partition)
+        revoke = self._revoking.pop(partition, None)
+        if revoke is not None and revoke in self._tasks:
+            self._tasks[revoke].cancel()  # what it would give back is not its member's any more
         self.notices = [
             n for n in self.notices if n.partition != partition or n.member is not owner or n.kind == "lost"
         ]
@@ -114,11 +116,12 @@ class Group:
         elif notice.kind == "lost":
             self._lose(member, partition)
         else:
-            task = asyncio.get_running_loop().create_task(self._ask(member, partition))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task = asyncio.get_running_loop().create_task(self._ask(notice))
+            self._tasks[notice] = task
+            task.add_done_callback(lambda _: self._tasks.pop(notice, None))
 
-    async def _ask(self, member: Seat, partition: int) -> None:
+    async def _ask(self, notice: Notice) -> None:
+        member, partition = notice.member, notice.partition
         try:
             async with asyncio.timeout(self._revoke_s):
                 await member.listener.revoked(partition)
@@ -129,7 +132,7 @@ class Group:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"an error in revoked({partition})", "exception": error}
             )
-        if member.dead or self._owners.get(partition) is not member or partition not in self._revoking:
+        if member.dead or self._revoking.get(partition) is not notice:
             return
         member.held.discard(partition)
         member.unfollow(partition)
@@ -164,12 +167,11 @@ class Group:
         self._notify("assigned", member, partition)
 
     def _revoke(self, owner: Seat, partition: int) -> None:
-        self._revoking.add(partition)
-        self._notify("revoked", owner, partition)
+        self._revoking[partition] = self._notify("revoked", owner, partition)
 
     def _free(self, partition: int) -> None:
         self._owners.pop(partition, None)
-        self._revoking.discard(partition)
+        self._revoking.pop(partition, None)
 
     def _another(self, owner: Seat) -> Seat:
         counts = {name: 0 for name in self._members if name != owner.name}
@@ -178,9 +180,11 @@ class Group:
                 counts[holder.name] += 1
         return self._members[min(counts, key=lambda name: (counts[name], name))] if counts else owner
 
-    def _notify(self, kind: Literal["assigned", "revoked", "lost"], member: Seat, partition: int) -> None:
-        self.notices.append(Notice(kind, member, partition))
+    def _notify(self, kind: Literal["assigned", "revoked", "lost"], member: Seat, partition: int) -> Notice:
+        notice = Notice(kind, member, partition)
+        self.notices.append(notice)
         self._wake()
+        return notice
 
     def _check_left(self, member: Seat) -> None:
         if member.name not in self._members and all(owner is not member for owner in self._owners.values()):

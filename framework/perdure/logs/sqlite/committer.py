@@ -50,6 +50,8 @@ class Append(NamedTuple):
     key: bytes
     value: bytes
     headers: Mapping[str, bytes]
+    encoded: bytes | None
+    """The headers as they are in the file."""
     done: Done | None
     size: int
 
@@ -135,7 +137,8 @@ class Committer:
 
         self._draining = True
         self.call(last)
-        await self._ended.wait()
+        if not self._loop.is_closed():  # else the thread has noticed, and nobody is there to be told
+            await self._ended.wait()
         self._thread.join()
         os.close(self._waker_fd)
 
@@ -227,7 +230,7 @@ class Committer:
                 self._heads_version = version
                 heads.clear()
             ts = self._clock.stamp()
-            for _, slot, key, value, headers, done, _ in group:
+            for _, slot, key, value, headers, encoded, done, _ in group:
                 entries = fresh.get(slot)
                 if entries is None:
                     entries = fresh[slot] = []
@@ -238,7 +241,7 @@ class Committer:
                     (slot << rows.OFFSET_BITS) | offset,
                     ts,
                     key,
-                    rows.encode_headers(headers) if headers else None,
+                    encoded,
                     value,
                 )
                 entries.append(Entry(offset, ts, key, value, headers))
@@ -253,11 +256,11 @@ class Committer:
     def _without_poisoned(self, group: list[Append]) -> list[Append]:
         sound: list[Append] = []
         for append in group:
-            error, done = append.origin.poisoned, append.done
+            error = append.origin.poisoned
             if error is None:
                 sound.append(append)
-            elif done is not None:
-                self.bridge.acks.append((done, error))
+            elif append.done is not None:
+                self.bridge.acks.append((append.done, error))
         return sound
 
     def _fail(self, group: list[Append], why: LogError) -> None:
@@ -267,10 +270,10 @@ class Committer:
         later = AppendFailed(f"an earlier append of this producer failed; make a new producer ({why})")
         later.__cause__ = why
         self._some_poisoned = True
-        for origin, _, _, _, _, done, _ in group:
-            origin.poisoned = later
-            if done is not None:
-                self.bridge.acks.append((done, first))
+        for append in group:
+            append.origin.poisoned = later
+            if append.done is not None:
+                self.bridge.acks.append((append.done, first))
 
     def _look(self) -> None:
         """What has to be looked at now and then: other processes' commits and members, and how the loop

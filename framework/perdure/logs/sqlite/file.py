@@ -70,8 +70,8 @@ def prepare(connection: sqlite3.Connection, file: Path, partitions: int | None) 
             )
         stands = _partitions(connection)
         if stands is None:
-            _create(connection, partitions or PARTITIONS)
-            return partitions or PARTITIONS
+            stands = PARTITIONS if partitions is None else partitions
+            _create(connection, stands)
     except sqlite3.Error as error:
         raise translated(error, file) from error
     if partitions is not None and partitions != stands:

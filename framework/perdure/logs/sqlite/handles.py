@@ -97,6 +97,8 @@ class SqliteMember:
         if self._joined:
             return
         committer = self._log.committer
+        if committer.failure is not None:
+            raise committer.failure
         joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settle(error: Exception | None) -> None:
@@ -171,7 +173,7 @@ class SqliteMember:
     def resume(self, topic: Topic, partition: int) -> None:
         follower = self._followers.get((topic, partition))
         if follower is not None and follower.tail.paused:
-            follower.tail.resume()
+            follower.tail.resume(asyncio.get_running_loop())
 
     # SeatEvents, on the thread
 
@@ -224,6 +226,9 @@ class SqliteMember:
 
     def _lose(self, partition: int) -> None:
         if partition in self._held:
+            revoke = self._revokes.pop(partition, None)
+            if revoke is not None and revoke is not asyncio.current_task():
+                revoke.cancel()  # what it would give back is not ours any more
             self._held.discard(partition)
             self._forget(partition)
             self._listener.lost(partition)

@@ -81,7 +81,11 @@ class SqliteLog:
             self._slots = rows.slot_numbers(settings.partitions)
             self._partitions = settings.partitions
             self._submitted_bytes = 0
-            self._committer = Committer(settings, shared, loop)
+            try:
+                self._committer = Committer(settings, shared, loop)
+            except BaseException:
+                self._close_file()
+                raise
         except BaseException:
             self._desk.shutdown(wait=False)
             raise
@@ -216,8 +220,10 @@ class SqliteLog:
         committer = self.committer
         slot = self.slot(topic, partition)
         size = len(value) + len(key)
+        encoded = None
         if headers:
-            size += sum([len(name) + len(data) for name, data in headers.items()])
+            encoded = rows.encode_headers(headers)
+            size += len(encoded)
         if size > self._entry_bytes_max:
             raise EntryTooLarge(f"an entry of {size} bytes is over entry_bytes_max ({self._entry_bytes_max})")
         if committer.failure is not None:
@@ -226,10 +232,11 @@ class SqliteLog:
                 asyncio.get_running_loop().call_soon(done, failed)
             return
         waiting = self._submitted_bytes - committer.taken_bytes
-        if committer.waiting >= self._waiting_entries_max or waiting + size > self._waiting_bytes_max:
+        full = waiting > 0 and waiting + size > self._waiting_bytes_max
+        if full or committer.waiting >= self._waiting_entries_max:
             raise LogFull(f"{committer.waiting} appends of {waiting} bytes wait already for {self.path}")
         self._submitted_bytes += size
-        committer.submit(Append(origin, slot, key, value, headers, done, size))
+        committer.submit(Append(origin, slot, key, value, headers, encoded, done, size))
 
     def forget(self, member: SqliteMember) -> None:
         if member in self._members:

@@ -38,7 +38,9 @@ class SharedDirectory:
         try:
             return os.open(self.root / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise LogError(f"cannot open {self.root / name}: {error.strerror}") from error
+            raise LogError(
+                f"cannot open {self.root / name}: {error.strerror}. Make it writable for this user"
+            ) from error
 
 
 class WriterQueue:

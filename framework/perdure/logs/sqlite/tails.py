@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -51,21 +52,31 @@ class Tail:
         """On the loop: deliver, unless it was closed or paused while the batch was on its way."""
         if self.closed:
             return
-        if self.paused:
+        if self.paused or self._backlog:
             self._backlog.append((entries, size))
-            return
+        else:
+            self._deliver(entries, size)
+
+    def _deliver(self, entries: Sequence[Entry], size: int) -> None:
         self.taken_batches += 1
         self.taken_bytes += size
         if self.waits:
             self.wake()
         self.sink(entries)
 
-    def resume(self) -> None:
-        """On the loop: deliver what arrived during the pause, and go on."""
+    def resume(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the loop: deliver what arrived during the pause, by the next callbacks, and go on."""
         self.paused = False
-        while self._backlog and not self.paused and not self.closed:
-            self.take(*self._backlog.pop(0))
-        self.wake()
+        if self._backlog:
+            loop.call_soon(self._catch_up, loop)
+        else:
+            self.wake()
+
+    def _catch_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._backlog and not self.paused and not self.closed:
+            batch = self._backlog.pop(0)
+            self.resume(loop)
+            self._deliver(*batch)
 
     def has_room(self) -> bool:
         """On the thread: whether the loop has taken enough of what it was handed."""

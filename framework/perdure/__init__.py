@@ -1,0 +1,70 @@
+"""perdure: durable functions on a log. The public names; each is explained where it is defined."""
+
+from perdure.app import App
+from perdure.authoring.events import Event, Received, Tick
+from perdure.authoring.functions import Function
+from perdure.authoring.retry import Retry
+from perdure.authoring.steps import step
+from perdure.authoring.triggers import Trigger
+from perdure.client.handle import Handle
+from perdure.errors import (
+    AppendFailed,
+    EncodingError,
+    EntryTooLarge,
+    InvalidEvent,
+    LevelTooNew,
+    LogError,
+    NonDeterminismError,
+    NonRetriableError,
+    PayloadTooLarge,
+    PerdureError,
+    RetryAfterError,
+    RunCancelled,
+    RunFailed,
+    RunNotFound,
+    StepError,
+    StepTimeout,
+    Stuck,
+    UsageError,
+)
+from perdure.execution.asks import Signal
+from perdure.execution.context import Context, FailureContext
+from perdure.execution.current import StepInfo, current_step
+from perdure.execution.sync_context import SyncContext, SyncFailureContext
+
+__all__ = [
+    "App",
+    "AppendFailed",
+    "Context",
+    "EncodingError",
+    "EntryTooLarge",
+    "Event",
+    "FailureContext",
+    "Function",
+    "Handle",
+    "InvalidEvent",
+    "LevelTooNew",
+    "LogError",
+    "NonDeterminismError",
+    "NonRetriableError",
+    "PayloadTooLarge",
+    "PerdureError",
+    "Received",
+    "Retry",
+    "RetryAfterError",
+    "RunCancelled",
+    "RunFailed",
+    "RunNotFound",
+    "Signal",
+    "StepError",
+    "StepInfo",
+    "StepTimeout",
+    "Stuck",
+    "SyncContext",
+    "SyncFailureContext",
+    "Tick",
+    "Trigger",
+    "UsageError",
+    "current_step",
+    "step",
+]

@@ -1,0 +1,153 @@
+"""What the simulated service runs: small functions whose results can be foretold from their events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from perdure.authoring.functions import Function, make_function
+from perdure.execution.context import Context
+
+Ctx = Context[dict[str, Any]]
+
+
+class Flaky(Exception):
+    """A step that fails this time."""
+
+
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+async def flaky(n: int) -> int:
+    from perdure.execution.current import current_step
+
+    if current_step().attempt <= n % 3:
+        raise Flaky(f"attempt {current_step().attempt} of {n}")
+    return n
+
+
+async def always_fails(n: int) -> int:
+    raise Flaky(f"never {n}")
+
+
+async def sequence(ctx: Ctx) -> int:
+    total = ctx.event.data["n"]
+    for k in range(3):
+        total = await ctx.step.run("add", add, total, k)
+    return total
+
+
+async def fan_out(ctx: Ctx) -> list[int]:
+    n = ctx.event.data["n"]
+    parts = await asyncio.gather(*(ctx.step.run("part", add, n, k) for k in range(4)))
+    return [*parts, await ctx.step.run("sum", add, sum(parts), 0)]
+
+
+async def retrying(ctx: Ctx) -> int:
+    return await ctx.step.run("flaky", flaky, ctx.event.data["n"])
+
+
+async def sleeping(ctx: Ctx) -> int:
+    a = await ctx.step.run("before", add, ctx.event.data["n"], 1)
+    await ctx.step.sleep("nap", 60 * (1 + a % 3))
+    return await ctx.step.run("after", add, a, 1)
+
+
+async def waiting(ctx: Ctx) -> str:
+    n = ctx.event.data["n"]
+    got = await ctx.step.wait_for_event("pay", "paid", match="data.n", timeout=3600)
+    await ctx.step.run("book", add, n, 0)
+    return "timeout" if got is None else f"paid {got.data['n']}"
+
+
+async def parent(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    child: int = await ctx.step.invoke("child", "child", {"n": n})
+    return await ctx.step.run("more", add, child, 1)
+
+
+async def child(ctx: Ctx) -> int:
+    return await ctx.step.run("double", add, ctx.event.data["n"], ctx.event.data["n"])
+
+
+async def failing(ctx: Ctx) -> int:
+    await ctx.step.run("fine", add, 1, 1)
+    return await ctx.step.run("fails", always_fails, ctx.event.data["n"])
+
+
+async def on_failing(ctx: Any) -> int:
+    n = ctx.event.data["n"]
+    await ctx.step.run("undo", add, n, 0)
+    return await ctx.step.run("tell", add, n, 1)
+
+
+async def racing(ctx: Ctx) -> str:
+    n = ctx.event.data["n"]
+
+    async def quick() -> int:
+        return await ctx.step.run("quick", add, n, 1)
+
+    async def slow() -> int:
+        await asyncio.sleep(30)
+        return await ctx.step.run("slow", add, n, 2)
+
+    name, _ = await ctx.step.race(quick=quick(), slow=slow())
+    await ctx.step.run("end", add, n, 0)
+    return name
+
+
+async def sender(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    await ctx.step.send_event("tell", {"name": "told", "data": {"n": n}})
+    return await ctx.step.run("end", add, n, 0)
+
+
+async def listener(ctx: Ctx) -> int:
+    return await ctx.step.run("heard", add, ctx.event.data["n"], 0)
+
+
+def functions(version: int) -> dict[str, Function[Any, Any]]:
+    """The code of a version. Version 2 starts one function more on an event of version 1."""
+    made = [
+        make_function(sequence, on="sequence"),
+        make_function(fan_out, on="fan-out"),
+        make_function(retrying, on="retrying"),
+        make_function(sleeping, on="sleeping"),
+        make_function(waiting, on="waiting"),
+        make_function(parent, on="parent"),
+        make_function(child),
+        make_function(failing, on="failing", retries=1, on_failure=on_failing),
+        make_function(racing, on="racing"),
+        make_function(sender, on="sender"),
+        make_function(listener, on="told"),
+    ]
+    if version > 1:
+        made.append(make_function(sequence, id="audit", on="sequence"))
+    found = {f.id: f for f in made}
+    found |= {f.on_failure.id: f.on_failure for f in made if f.on_failure is not None}
+    return found
+
+
+TRIGGERS = ("sequence", "fan-out", "retrying", "sleeping", "waiting", "parent", "failing", "racing", "sender")
+
+
+def expected(function: str, n: int) -> set[str]:
+    """Every result (as JSON) that a run may rightly end with; the status stands for a failed one."""
+    a = n + 1
+    table: dict[str, set[str]] = {
+        "sequence": {str(n + 3)},
+        "audit": {str(n + 3)},
+        "fan-out": {str([n, n + 1, n + 2, n + 3, 4 * n + 6]).replace(" ", "")},
+        "retrying": {str(n)},
+        "sleeping": {str(a + 1)},
+        "waiting": {'"timeout"', f'"paid {n}"'},
+        "parent": {str(2 * n + 1)},
+        "child": {str(2 * n)},
+        "failing": {"failed"},
+        "failing:on-failure": {str(n + 1)},
+        "racing": {'"quick"', '"slow"'},
+        "sender": {str(n)},
+        "listener": {str(n)},
+    }
+    return table[function]
