@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,13 @@ def calls(system: str | None = None, action: str | None = None) -> list[Call]:
         return [Call(*row) for row in rows]
 
 
+async def until(happened: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Returns once something has happened in the outside world. Raises TimeoutError when it does not."""
+    async with asyncio.timeout(seconds):
+        while not happened():  # noqa: ASYNC110 - other processes do it, and ring no bell
+            await asyncio.sleep(0.02)
+
+
 def _effect(
     db: sqlite3.Connection, system: str, action: str, data: dict[str, Any], key: str | None
 ) -> Effect:
@@ -131,7 +138,7 @@ def _troubled(db: sqlite3.Connection, system: str, action: str, kind: str) -> bo
 
 
 @contextmanager
-def _opened() -> Iterator[sqlite3.Connection]:
+def _opened() -> Generator[sqlite3.Connection]:
     """A transaction of its own: processes and threads take turns."""
     file = path()
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -57,8 +57,6 @@ class App:
     `memory:`), else `PERDURE_LOG`, else `.perdure/log.db` at the project's root. Nothing is opened before it is needed.
     """
 
-    step = staticmethod(step)
-
     def __init__(self, name: str, *, log: str | Log | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
         if not name or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
             raise UsageError(
@@ -76,6 +74,11 @@ class App:
         return f"App({self.name!r})"
 
     # ------------------------------------------------------------------ declaring
+
+    @property
+    def step(self):
+        """`@app.step(retry=…, timeout=…)`: see `perdure.step`."""
+        return step
 
     @overload
     def function(self, body: Callable[[Context[E]], Awaitable[R]], /) -> Function[E, R]: ...

@@ -128,7 +128,6 @@ class Attempts:
         delay = self._delay(resident, ask, number, time, outcome)
         if delay is None:
             return ops.STEP_FAILED, body
-        del body["time"]
         body["retry_at"] = time + delay
         return ops.ATTEMPT_FAILED, body
 

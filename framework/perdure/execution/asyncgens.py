@@ -1,20 +1,29 @@
-"""Async generators of a run: closed by its own loop, at places that are the same on replay."""
+"""Async generators of a run: closed by its own loop, at places that are the same on replay.
+
+Python's hooks for async generators are one pair per thread. They are set once, tell the generators of runs from those of
+the host by the loop that is running, and pass the latter on to the hooks that were there before. Setting them anew in
+each turn would cost more than all the rest of a small turn.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Generators"]
+__all__ = ["Generators", "keep_hooks"]
 
 Generator = Any  # AsyncGenerator[Any, Any], whatever it yields
 
+_running_loop = asyncio._get_running_loop
+_get_hooks = sys.get_asyncgen_hooks
+
 _collecting: int | None = None
 """The thread in which the cyclic garbage collector is at work."""
-_watched = False
 
 
 def _on_gc(phase: str, _info: dict[str, int]) -> None:
@@ -40,32 +49,84 @@ class Generators:
         self._prune_at = 64
 
     def begun(self, generator: Generator) -> None:
-        """The `firstiter` hook."""
-        global _watched
-        if not _watched:
-            _watched = True
+        """This run begins to iterate over it."""
+        if _on_gc not in gc.callbacks:
             gc.callbacks.append(_on_gc)
         self._count += 1
         self._begun[id(generator)] = (self._count, weakref.ref(generator))
+        _owners[id(generator)] = self
         if len(self._begun) >= self._prune_at:
-            self._begun = {key: entry for key, entry in self._begun.items() if entry[1]() is not None}
-            self._prune_at = 64 + 2 * len(self._begun)
+            self._prune()
 
     def abandoned(self, generator: Generator) -> None:
-        """The `finalizer` hook: nobody refers to this generator any more."""
+        """Nobody refers to this generator any more."""
+        # Its weak reference is dead by now, but what was noted by its address still is its own.
+        number, _ = self._begun.pop(id(generator), (0, None))
         if _collecting == threading.get_ident() or not self._close(generator):
-            # Its weak reference is dead by now, but what was noted by its address still is its own.
-            number, _ = self._begun.pop(id(generator), (0, None))
             self._adopted.append((number, generator))
 
     def take_open(self) -> list[Generator]:
         """Those not finished, in the order in which they were begun. They are forgotten here."""
         found = [(number, ref()) for number, ref in self._begun.values()] + self._adopted
-        self.clear()
         found.sort(key=lambda entry: entry[0])
+        self._adopted = []
         return [one for _, one in found if one is not None and one.ag_frame is not None]
 
     def clear(self) -> None:
         """Forgets all."""
-        self._begun.clear()
-        self._adopted.clear()
+        for key in self._begun:
+            _owners.pop(key, None)
+        self._begun = {}
+        self._adopted = []
+
+    def _prune(self) -> None:
+        gone = [key for key, (_, ref) in self._begun.items() if ref() is None]
+        for key in gone:
+            del self._begun[key]
+            _owners.pop(key, None)
+        self._prune_at = 64 + 2 * len(self._begun)
+
+
+_owners: dict[int, Generators] = {}
+"""Which run a generator belongs to, by its address."""
+
+
+class _Hooks(threading.local):
+    """The hooks of one thread, and those that were there before."""
+
+    def __init__(self) -> None:
+        self.ours = (self.begun, self.abandoned)
+        self.outer_begun: Callable[[Generator], Any] | None = None
+        self.outer_abandoned: Callable[[Generator], Any] | None = None
+
+    def begun(self, generator: Generator) -> None:
+        """The `firstiter` hook."""
+        generators = getattr(_running_loop(), "generators", None)
+        if isinstance(generators, Generators):
+            generators.begun(generator)
+            return
+        _owners.pop(id(generator), None)  # of a finished one that had this address before
+        if self.outer_begun is not None:
+            self.outer_begun(generator)
+
+    def abandoned(self, generator: Generator) -> None:
+        """The `finalizer` hook."""
+        owner = _owners.pop(id(generator), None)
+        if owner is not None:
+            owner.abandoned(generator)
+        elif self.outer_abandoned is not None:
+            self.outer_abandoned(generator)
+
+    def install(self) -> None:
+        """Puts our hooks in front of those that are there."""
+        self.outer_begun, self.outer_abandoned = _get_hooks()
+        sys.set_asyncgen_hooks(*self.ours)
+
+
+_hooks = _Hooks()
+
+
+def keep_hooks() -> None:
+    """Makes sure that our hooks are those of this thread; an event loop that starts in it sets its own."""
+    if _get_hooks()[0] != _hooks.ours[0]:
+        _hooks.install()

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from perdure.errors import UsageError
 from perdure.execution import audit
-from perdure.execution.asyncgens import Generators
+from perdure.execution.asyncgens import Generators, keep_hooks
 from perdure.execution.conditions import Evicted
 from perdure.execution.handles import PlainTimer, ReadyHandle
 from perdure.execution.refused import RefusingLoop
@@ -67,7 +67,6 @@ class RunLoop(RefusingLoop):
         self._budget = callbacks_max
         self._refusals = 0
         self.generators = Generators(self._close_generator)
-        self._hooks = (self.generators.begun, self.generators.abandoned)
 
     # --- driven from outside ---------------------------------------------------------------------------------
 
@@ -82,14 +81,13 @@ class RunLoop(RefusingLoop):
 
         Raises TurnTooLong when it does not settle, and SystemExit or KeyboardInterrupt when a callback does.
         """
-        outer, hooks = _running_loop(), sys.get_asyncgen_hooks()
+        outer = _running_loop()
+        keep_hooks()
         _set_running_loop(self)
-        sys.set_asyncgen_hooks(*self._hooks)
         try:
             opening(*args)
             self._settle()
         finally:
-            sys.set_asyncgen_hooks(*hooks)
             _set_running_loop(outer)
 
     def _settle(self) -> None:

@@ -150,6 +150,15 @@ class SyncExecution:
         """See `Execution.late`."""
         return bool(self._late)
 
+    def awaits(self, key: str) -> bool:
+        """Whether the body waits for this step, timer, wait or child."""
+        return key in self._desk.pending
+
+    def asked(self, key: str) -> StepAsk | None:
+        """The step of this key, if it was asked for and is not resolved."""
+        pending = self._desk.pending.get(key)
+        return pending.ask if isinstance(pending, PendingStep) else None
+
     def teardown(self) -> None:
         """From now on nothing that the body does counts; a pass that is under way ends at its next use of ctx."""
         self._desk.dead = True

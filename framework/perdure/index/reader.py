@@ -91,7 +91,15 @@ class JournalReader:
         found = [run for reader in self.partitions for run in reader.runs()]
         return sorted(found, key=lambda run: run.created, reverse=True)
 
+    def run(self, run_id: str) -> Run | None:
+        """The folded state of a run."""
+        for reader in self.partitions:
+            if (found := reader.state.runs.get(run_id)) is not None:
+                return found
+        return None
+
     def view(self, run_id: str) -> RunView | None:
+        """A run as people see it."""
         for reader in self.partitions:
             if (found := reader.view(run_id)) is not None:
                 return found

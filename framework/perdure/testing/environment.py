@@ -7,19 +7,21 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from perdure.app import App, Events
 from perdure.authoring.functions import Function
+from perdure.authoring.payloads import Codec, codec_of
 from perdure.client.connections import Connections
-from perdure.client.handle import Handle
+from perdure.core import payload
 from perdure.core.durations import Duration, to_us
-from perdure.core.state import ENDED
+from perdure.core.ops import EventData, Failure
+from perdure.core.state import Run
 from perdure.engine.engine import Engine
 from perdure.engine.services import Services
-from perdure.errors import UsageError
+from perdure.errors import RunNotFound, UsageError
 from perdure.index.reader import JournalReader
-from perdure.index.views import RunView
+from perdure.index.views import RunView, StepView
 from perdure.logs.memory import MemoryLog
 from perdure.observability.observer import Observers
 from perdure.observability.tracing import tracing
@@ -48,10 +50,13 @@ class Entropy:
 class Environment:
     """An app under test. Made by `environment(app)`."""
 
-    def __init__(self, app: App, log: MemoryLog, clock: VirtualClock) -> None:
+    def __init__(self, app: App, log: MemoryLog, clock: VirtualClock, connections: Connections) -> None:
         self.app = app
         self.log = log
         self.clock = clock
+        self.reader = JournalReader(log, app.limits)
+        """The log, folded by a reader of its own; up to date whenever the environment has settled."""
+        self._connections = connections
         self._mocks: list[Mock] = []
         self._steps: LocalSteps | None = None
         self._engine: Engine | None = None
@@ -111,6 +116,7 @@ class Environment:
                 raise TimeoutError(
                     f"the environment does not settle within {SETTLE_TIMEOUT_S:.0f} s: {self._why()}"
                 )
+        await self.reader.read()
 
     def _threads_at_work(self) -> bool:
         return self._engine is not None and self._engine.services.running > 0
@@ -139,12 +145,11 @@ class Environment:
 
     # ------------------------------------------------------------------ doing
 
-    async def send(self, event: Events, data: object = None, **envelope: Any) -> list[RunView]:
+    async def send(self, event: Events, data: object = None, **envelope: Any) -> list[TestRun[Any]]:
         """Sends events, settles, and returns every run that they started."""
-        sent = await self.app.send(event, data, **envelope)
+        sent = set(await self.app.send(event, data, **envelope))
         await self.settle()
-        wanted = set(sent)
-        return [view for view in await self.runs() if view.event["id"] in wanted and not view.parent]
+        return [self._seen(run) for run in reversed(self.reader.runs()) if run.event["id"] in sent and not run.parent]
 
     async def start(
         self,
@@ -157,7 +162,7 @@ class Environment:
         """Starts a run, settles, and returns it."""
         handle = await self.app.start(function, event, id=id, tags=tags)
         await self.settle()
-        return await TestRun.of(self, handle)
+        return TestRun(self, handle.run_id, function.codec)
 
     def mock_step(
         self,
@@ -182,28 +187,107 @@ class Environment:
         self._mocks.append(mock)
         return mock
 
+    async def command(self, run_id: str, name: str, body: dict[str, Any]) -> None:
+        """Sends a command to a run and settles."""
+        await (await self._connections.client()).command(run_id, name, body)
+        await self.settle()
+
     # ------------------------------------------------------------------ looking
 
-    async def runs(self) -> list[RunView]:
+    def runs(self) -> list[TestRun[Any]]:
         """All runs, the oldest first, failure handlers and children among them."""
-        reader = await self.reader()
-        return [view for run in reversed(reader.runs()) if (view := reader.view(run.id)) is not None]
+        return [self._seen(run) for run in reversed(self.reader.runs())]
 
-    async def run(self, run_id: str) -> RunView | None:
-        """One run, as its log says it is now."""
-        return (await self.reader()).view(run_id)
+    def run(self, run_id: str) -> TestRun[Any]:
+        """The run of this id."""
+        run = self.reader.run(run_id)
+        if run is None:
+            raise RunNotFound(f"no run {run_id!r}; there are {[run.id for run in self.reader.runs()]}")
+        return self._seen(run)
 
-    async def reader(self) -> JournalReader:
-        """The log, folded from its first entry by a reader of its own."""
-        reader = JournalReader(self.log, self.app.limits)
-        await reader.read()
-        return reader
+    def _seen(self, run: Run) -> TestRun[Any]:
+        function = self.app.functions.get(run.function)
+        return TestRun(self, run.id, function.codec if function is not None else codec_of(Any, "the result"))
 
 
-class TestRun(RunView):
-    """A run in an environment: its view, brought up to date by `refresh`, and its handle."""
+class TestRun(Generic[R]):
+    """A run in an environment: what it looks like now, after the environment last settled, and its handle.
+
+    `status` is "running", "scheduled", "completed", "failed" (`error`), "cancelled", "paused" or "parked"; `steps` have
+    `id`, `kind`, `status`, `attempts`, `output` and `error`.
+    """
 
     __test__ = False
+
+    def __init__(self, env: Environment, run_id: str, codec: Codec[R]) -> None:
+        self._env = env
+        self._codec = codec
+        self.id = run_id
+
+    def __repr__(self) -> str:
+        return f"<run {self.id} of {self.view.function}: {self.view.status}>"
+
+    @property
+    def view(self) -> RunView:
+        """Everything that the log says of it."""
+        found = self._env.reader.view(self.id)
+        if found is None:
+            raise RunNotFound(f"run {self.id} is not in the log")
+        return found
+
+    @property
+    def status(self) -> str:
+        return self.view.status
+
+    @property
+    def result(self) -> R:
+        """What the function returned, as its annotated type. Raises UsageError for a run that has not completed."""
+        run = self._env.reader.run(self.id)
+        if run is None or run.result is None:
+            raise UsageError(f"run {self.id} has no result: it is {self.view.status} {self.view.error or ''}".rstrip())
+        return self._codec.decode(run.result)
+
+    @property
+    def error(self) -> Failure | None:
+        return self.view.error
+
+    @property
+    def steps(self) -> list[StepView]:
+        return self.view.steps
+
+    @property
+    def event(self) -> EventData:
+        return self.view.event
+
+    @property
+    def function(self) -> str:
+        return self.view.function
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the body published with `ctx.set_value`."""
+        return self.view.values
+
+    def step(self, step_id: str) -> StepView:
+        """The step of this id. Raises KeyError, with the ids that there are."""
+        for step in self.view.steps:
+            if step.id == step_id:
+                return step
+        raise KeyError(f"{step_id!r}; there are {[step.id for step in self.view.steps]}")
+
+    async def cancel(self, *, reason: str = "", force: bool = False) -> None:
+        """Cancels the run and settles."""
+        await self._env.command(self.id, "CancelAsk", {"reason": reason, "force": force})
+
+    async def signal(self, name: str, data: object = None) -> None:
+        """Sends the run a signal and settles."""
+        await self._env.command(self.id, "SignalSend", {"name": name, "data": payload.dumps(data)})
+
+    async def pause(self, *, reason: str = "") -> None:
+        await self._env.command(self.id, "PauseAsk", {"reason": reason})
+
+    async def resume(self) -> None:
+        await self._env.command(self.id, "ResumeAsk", {"reason": ""})
 
 
 @asynccontextmanager
@@ -214,15 +298,13 @@ async def environment(app: App, *, partitions: int = PARTITIONS) -> AsyncIterato
     """
     clock = VirtualClock()
     log = MemoryLog(partitions, now=clock.now)
-    env = Environment(app, log, clock)
+    connections = Connections(log, Entropy("client"))
+    env = Environment(app, log, clock, connections)
     await log.open()
-    with app.borrowed(Connections(log, Entropy("client")), clock):
+    with app.borrowed(connections, clock):
         try:
             await env.start_worker()
             yield env
         finally:
             await env.stop_worker()
             await app.close()
-
-
-__all__ = ["ENDED", "Environment", "TestRun", "environment"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic, perf_counter_ns
 from typing import Any
 
@@ -29,6 +29,8 @@ class Job:
     """One attempt, from `start` until whatever runs it has ended."""
 
     attempt: Attempt
+    step: tuple[str, str]
+    """Its run and key."""
     done: Callable[[Outcome], None]
     lane: Lane
     began: int = 0
@@ -46,11 +48,9 @@ class Job:
     ticket: Ticket | None = None
     thread: int | None = None
     """The thread that runs it."""
-    alarms: list[asyncio.TimerHandle] = field(default_factory=list[asyncio.TimerHandle])
-
-    @property
-    def step(self) -> tuple[str, str]:
-        return (self.attempt.run_id, self.attempt.key)
+    deadline: asyncio.TimerHandle | None = None
+    pulse: asyncio.TimerHandle | None = None
+    """Rings when no heartbeat came in time."""
 
     def __str__(self) -> str:
         return f"step {self.attempt.step_id!r} of run {self.attempt.run_id}"
@@ -79,9 +79,10 @@ class Job:
 
     def silence(self) -> None:
         """No alarm of it rings any more."""
-        for alarm in self.alarms:
-            alarm.cancel()
-        self.alarms.clear()
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if self.pulse is not None:
+            self.pulse.cancel()
 
     def took(self) -> int:
         """µs since it began."""

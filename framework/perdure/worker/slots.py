@@ -34,6 +34,7 @@ class Slots(Generic[J]):
         self._lanes: dict[Lane, _Queue[J]] = {lane: _Queue(bound) for lane, bound in lanes.items()}
         self._place = 0
         self.running = 0
+        self.waiting = 0
 
     def take(self, job: J, lane: Lane) -> bool:
         """Whether the job may begin now. If not, it waits, until `next` names it."""
@@ -44,18 +45,22 @@ class Slots(Generic[J]):
             queue.running += 1
             return True
         self._place += 1
+        self.waiting += 1
         queue.waiting[job] = self._place
         return False
 
     def leave(self, job: J, lane: Lane) -> bool:
         """Takes a job out of those that wait. False if it did not wait."""
-        return self._lanes[lane].waiting.pop(job, None) is not None
+        left = self._lanes[lane].waiting.pop(job, None) is not None
+        self.waiting -= left
+        return left
 
     def leave_all(self) -> list[J]:
         """Takes out all that wait."""
         left = [job for queue in self._lanes.values() for job in queue.waiting]
         for queue in self._lanes.values():
             queue.waiting.clear()
+        self.waiting = 0
         return left
 
     def move(self, lane: Lane, to: Lane) -> None:
@@ -70,7 +75,7 @@ class Slots(Generic[J]):
 
     def next(self) -> J | None:
         """Takes a slot for the one that has waited longest, of those whose lane has room."""
-        if self.running >= self._running_max:
+        if not self.waiting or self.running >= self._running_max:
             return None
         best: _Queue[J] | None = None
         first = self._place + 1
@@ -84,8 +89,5 @@ class Slots(Generic[J]):
         job, _ = best.waiting.popitem(last=False)
         best.running += 1
         self.running += 1
+        self.waiting -= 1
         return job
-
-    @property
-    def waiting(self) -> int:
-        return sum(len(queue.waiting) for queue in self._lanes.values())

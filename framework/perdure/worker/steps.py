@@ -103,9 +103,11 @@ class LocalSteps:
         if self._draining:
             return
         lane = lane_of(attempt)
-        job = Job(attempt, done, lane)
-        job.details = self._details.take(job.step)
-        self._jobs.setdefault(job.step, []).append(job)
+        step = (attempt.run_id, attempt.key)
+        job = Job(attempt, step, done, lane)
+        if attempt.number > 1:
+            job.details = self._details.take(step)
+        self._jobs.setdefault(step, []).append(job)
         if self._slots.take(job, lane):
             self._begin(job)
 
@@ -167,10 +169,10 @@ class LocalSteps:
         options = job.attempt.options
         if options.timeout_us is not None:
             fault = StepTimeout(f"{job} took longer than its timeout of {_seconds(options.timeout_us)}")
-            job.alarms.append(self._loop.call_later(options.timeout_us / 1e6, self._late, job, fault))
+            job.deadline = self._loop.call_later(options.timeout_us / 1e6, self._late, job, fault)
         if options.heartbeat_us is not None:
             job.beaten = monotonic()
-            job.alarms.append(self._loop.call_later(options.heartbeat_us / 1e6, self._listen, job))
+            job.pulse = self._loop.call_later(options.heartbeat_us / 1e6, self._listen, job)
 
     def _begin_task(self, job: Job, begun: Coroutine[Any, Any, Any] | None) -> None:
         # A plain task, also where an eager one could be had: what runs here is the engine's turn, and the step's
@@ -266,7 +268,7 @@ class LocalSteps:
             job.say_where()
             self._tell(job, job.stopped(self._limits))
             return
-        job.alarms.append(self._loop.call_later(self._stop_grace_s, self._give_up, job))
+        job.deadline = self._loop.call_later(self._stop_grace_s, self._give_up, job)
         self._interrupt(job)
 
     def _listen(self, job: Job) -> None:
@@ -274,7 +276,7 @@ class LocalSteps:
         assert limit_us is not None
         left = job.beaten + limit_us / 1e6 - monotonic()
         if left > 0:
-            job.alarms[-1:] = [self._loop.call_later(left, self._listen, job)]
+            job.pulse = self._loop.call_later(left, self._listen, job)
         else:
             self._late(job, StepTimeout(f"{job} sent no heartbeat for {_seconds(limit_us)}"))
 
@@ -298,7 +300,8 @@ class LocalSteps:
         try:
             self._tell(job, outcome)
         finally:
-            self._look_quiet()
+            if self._quiet is not None:
+                self._look_quiet()
 
     def _fill(self) -> None:
         while (job := self._slots.next()) is not None:

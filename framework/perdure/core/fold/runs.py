@@ -218,6 +218,7 @@ def failure_event(run: Run, error: Failure, ts: int) -> EventData:
         key=event["key"],
         v=None,
         data=payload.dumps(data),
+        trace=event["trace"],
     )
 
 
