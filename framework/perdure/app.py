@@ -29,6 +29,7 @@ from perdure.errors import UsageError
 from perdure.execution.context import Context, FailureContext
 from perdure.execution.sync_context import SyncContext
 from perdure.logs.contract import Log
+from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
 from perdure.worker.process import run_until_signalled
@@ -205,14 +206,15 @@ class App:
         may take to finish at the end.
         """
         connection = await self._connect().get()
-        steps = LocalSteps(slots=slots, limits=self.limits)
+        observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
+        steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around)
         services = Services(
             log=connection.log,
             clock=self.clock,
             steps=steps,
             functions={function.id: function for function in self.functions},
             limits=self.limits,
-            observers=Observers([*self.observers, *tracing()]),
+            observers=observers,
             entropy=os.urandom,
         )
         services.clients[connection.client.id] = connection.client.take
@@ -221,13 +223,16 @@ class App:
         try:
             yield engine
         finally:
-            await engine.drain(drain_timeout)
+            engine.drain()
+            await steps.drain(drain_timeout)
             await engine.stop()
             await steps.close(0)
 
     def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0) -> int:
         """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does."""
-        return run_until_signalled(lambda: self.worker(slots=slots, drain_timeout=drain_timeout))
+        return run_until_signalled(
+            lambda: self.worker(slots=slots, drain_timeout=drain_timeout), drain_timeout_s=drain_timeout
+        )
 
     async def close(self) -> None:
         """Closes the connection of the running event loop."""
@@ -243,6 +248,11 @@ class App:
             yield
         finally:
             self._connections, self.clock = before
+
+    @property
+    def log(self) -> str:
+        """Where the log is, for people: its URL, or the kind of one that was given as an object."""
+        return self._connect().url()
 
     def _connect(self) -> Connections:
         if self._connections is None:

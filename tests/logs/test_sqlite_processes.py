@@ -94,7 +94,7 @@ def spawn() -> Iterator[Callable[..., Child]]:
             child.end()
 
 
-def on_log(path: Path, body: Callable[[SqliteLog], Coroutine[Any, Any, None]], **options: int) -> None:
+def on_log(path: Path, body: Callable[[SqliteLog], Coroutine[Any, Any, None]], **options: Any) -> None:
     async def run() -> None:
         log = SqliteLog(path, **options)
         await log.open()

@@ -63,7 +63,12 @@ class Audit:
             for name, body in change["ops"]:
                 self._check_op(run_id, name, body)
             run = state.runs.get(run_id)
-            if run is not None and run.live and run.started and not (run.pending or run.inbox or run.status == "parked"):
+            if (
+                run is not None
+                and run.live
+                and run.started
+                and not (run.pending or run.inbox or run.status == "parked")
+            ):
                 raise Broken(f"run {run_id} of {run.function} is live and waits for nothing (promise 7)")
             if run is not None and run.status == "parked":
                 raise Broken(f"run {run_id} of {run.function} was parked: {run.reason}")

@@ -132,6 +132,7 @@ class World:
         self.sent: dict[str, EventData] = {}
         self.started: dict[str, tuple[str, int]] = {}
         self.troubles: list[tuple[str, BaseException]] = []
+        self.errors: list[dict[str, Any]] = []
         self.calm = False
         self.joining: list[asyncio.Task[None]] = []
         self._names = 0
@@ -155,6 +156,9 @@ class World:
         self.troubles.append((where, error))
         if not isinstance(error, LogError | TimeoutError):
             raise Broken(f"{where}: {type(error).__name__}: {error}") from error
+
+    def unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.errors.append(context)
 
     async def open(self) -> None:
         await self.log.open()
@@ -180,6 +184,9 @@ class World:
             if len(loop._ready) <= 1:
                 break
         self.audit.read()
+        if self.errors:
+            context = self.errors[0]
+            raise Broken(f"{context['message']}: {context.get('exception')!r}") from context.get("exception")
         for task in [t for t in (*self._clients, *self.joining) if t.done()]:
             (self._clients if task in self._clients else self.joining).remove(task)
             if (error := task.exception()) is not None and not isinstance(error, LogError):
@@ -308,7 +315,9 @@ class World:
         return (
             not self._clients
             and all(not run.live for state in self.audit.states for run in state.runs.values())
-            and all(state.next == self.log.slot(Topic.EVENTS, state.number).next for state in self.audit.states)
+            and all(
+                state.next == self.log.slot(Topic.EVENTS, state.number).next for state in self.audit.states
+            )
             and not any(queue for state in self.audit.states for queue in state.outbox.values())
         )
 
@@ -317,7 +326,9 @@ class World:
         for state in self.audit.states:
             for run in state.runs.values():
                 if run.live:
-                    raise Broken(f"run {run.id} of {run.function} never ended: {run.status} {sorted(run.pending)}")
+                    raise Broken(
+                        f"run {run.id} of {run.function} never ended: {run.status} {sorted(run.pending)}"
+                    )
                 by_event.setdefault(run.event["id"], set()).add(run.function)
                 data = json.loads(run.event["data"])
                 n = data["n"] if "n" in data else data["event"]["data"]["n"]
@@ -326,7 +337,9 @@ class World:
                     raise Broken(f"run {run.id} of {run.function}({n}) ended with {got} {run.error}")
         for event_id, event in self.sent.items():
             if event["name"] in programs.TRIGGERS and event["name"] not in by_event.get(event_id, set()):
-                raise Broken(f"event {event_id} ({event['name']}) was accepted and started nothing (promise 1)")
+                raise Broken(
+                    f"event {event_id} ({event['name']}) was accepted and started nothing (promise 1)"
+                )
         told = sum(1 for e in self.sent.values() if e["name"] == "sender")
         heard = sum(1 for s in self.audit.states for run in s.runs.values() if run.function == "listener")
         if told != heard:
@@ -344,6 +357,7 @@ class World:
 async def simulate(seed: int, actions: int = 250) -> World:
     """One life of the service from one seed. Raises Broken with the seed in it."""
     world = World(seed)
+    asyncio.get_running_loop().set_exception_handler(world.unhandled)
     try:
         await world.open()
         await world.settle()

@@ -85,3 +85,7 @@ class Unloadable:
 
 def _not_here() -> Never:
     raise ImportError("no module named elsewhere")
+
+
+def add_to(numbers: list[int]) -> None:
+    numbers.append(1)

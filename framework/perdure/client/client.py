@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perdure.core import codec, ids, routing
-from perdure.core.facts import KIND
+from perdure.core.facts import KIND, TRACE
 from perdure.core.ops import EventData
 from perdure.errors import LogError, PerdureError, RunNotFound
 from perdure.logs.contract import REPLIES_PARTITIONS, Entry, Follower, Log, LogFull, Producer, Topic
+from perdure.observability.identity import traced
 
 Reply = Mapping[str, Any]
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 """Pauses after which a client that waits for a run asks again: an answer may have been lost with its owner."""
 FULL_PAUSE_S = 0.005
+COMMAND: Mapping[str, bytes] = {KIND: b"Command"}
 
 
 class Client:
@@ -74,15 +76,16 @@ class Client:
         return result
 
     async def send(self, events: Sequence[EventData]) -> None:
-        """Appends events; returns when all of them are durable."""
+        """Appends events; returns when all of them are durable. They carry the trace that is current here."""
         partitions = self.log.partitions
+        events = traced(events)
         appends = [
             self._append(
                 Topic.EVENTS,
                 routing.event_partition(event["key"], partitions),
                 codec.encode("Event", event),
                 event["key"],
-                {KIND: b"Event"},
+                _headers("Event", event),
             )
             for event in events
         ]
@@ -109,12 +112,18 @@ class Client:
         return command_id
 
     async def _command(
-        self, run_id: str, name: str, body: Mapping[str, Any], command_id: str, client: str | None
+        self,
+        run_id: str,
+        name: str,
+        body: Mapping[str, Any],
+        command_id: str,
+        client: str | None,
+        headers: Mapping[str, bytes] = COMMAND,
     ) -> None:
         command = {"id": command_id, "run": run_id, "client": client, "body": (f"perdure.{name}", body)}
         partition = routing.run_partition(run_id, self.log.partitions)
         value = codec.encode("Command", command)
-        await self._append(Topic.JOURNAL, partition, value, run_id, {KIND: b"Command"})
+        await self._append(Topic.JOURNAL, partition, value, run_id, headers)
 
     async def start_run(
         self, run_id: str, function: str, event: EventData, tags: Mapping[str, str]
@@ -123,9 +132,10 @@ class Client:
         self._listen()
         command_id = self.make_id()
         answer = self._expect(command_id)
+        (event,) = traced((event,))
         body = {"function": function, "event": event, "tags": tags}
         try:
-            await self._command(run_id, "StartRun", body, command_id, self.id)
+            await self._command(run_id, "StartRun", body, command_id, self.id, _headers("Command", event))
         except BaseException:
             self._forget(command_id)
             raise
@@ -211,6 +221,13 @@ class Client:
                 )
                 answer.exception()  # nobody may be waiting any more
         self._waiting.clear()
+
+
+def _headers(kind: str, event: EventData) -> Mapping[str, bytes]:
+    headers = {KIND: kind.encode()}
+    if event["trace"] is not None:
+        headers[TRACE] = event["trace"].encode()
+    return headers
 
 
 def _known(reply: Reply) -> Reply:

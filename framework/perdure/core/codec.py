@@ -27,8 +27,8 @@ RECORDS = (
 """The records that stand alone in the log; every other schema is a part of one of these."""
 
 # fastavro's types are partial; these are the two calls as they are used here.
-_write: Callable[..., None] = fastavro.schemaless_writer  # pyright: ignore[reportUnknownMemberType]
-_read: Callable[..., Any] = fastavro.schemaless_reader  # pyright: ignore[reportUnknownMemberType]
+_write: Callable[..., None] = fastavro.schemaless_writer  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+_read: Callable[..., Any] = fastavro.schemaless_reader  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 _MARKER = b"\xc3\x01"
 _PREFIX_BYTES = 10

@@ -17,6 +17,7 @@ TRACE = "traceparent"
 UNDECODABLE = "undecodable"
 
 _STAMP = struct.Struct(">16sQQ")
+_DIGITS_MAX = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def unpack_channel(data: bytes | None) -> tuple[str, int] | None:
     if data is None:
         return None
     origin, _, seq = data.decode("ascii", "replace").rpartition(":")
-    return (origin, int(seq)) if origin and seq.isdecimal() else None
+    return (origin, int(seq)) if origin and seq.isdecimal() and len(seq) < _DIGITS_MAX else None
 
 
 def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) -> Fact:

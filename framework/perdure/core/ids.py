@@ -17,7 +17,10 @@ STEP_ID_BYTES_MAX = 256
 GENERATED = "~"
 """Event ids that a client made up start with this; they deduplicate its re-sends only."""
 
-_PLACED = re.compile(r"(\d+)p(\d+)-[a-z2-7]{20}\Z")
+BODY = "/~body"
+"""The key under which a `def` body that raised waits for its next try."""
+
+_PLACED = re.compile(r"(\d{1,9})p(\d{1,9})-[a-z2-7]{20}\Z")
 _INDEXED = re.compile(r":\d+\Z")
 
 

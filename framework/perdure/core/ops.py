@@ -86,6 +86,8 @@ CONSEQUENCES = frozenset(
 )
 BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET})
 ENDS = frozenset({RUN_DONE, RUN_FAILED, RUN_CANCELLED})
+SENDS = frozenset({CHILD_ISSUED, EVENTS_SENT})
+"""The ops that hold events of the body's own making."""
 
 
 class EventData(TypedDict):

@@ -22,7 +22,7 @@ def run_partition(run_id: str, partitions: int) -> int:
 
 def cell_partition(name: str, path: str, value: bytes, partitions: int) -> int:
     """The partition where waits and events of one name, path and value meet."""
-    return partition_of(f"cell:{name}|{path}|{value.decode()}", partitions)
+    return partition_of(f"cell:{name}|{path}|{value.decode(errors='backslashreplace')}", partitions)
 
 
 def event_partition(key: str, partitions: int) -> int:

@@ -29,11 +29,13 @@ class Pending:
     due: int | None = None
     """A timer's time, the limit of a wait or child, a step's next attempt (µs)."""
     attempt: int = 0
-    """Failed attempts of a step."""
+    """Failed attempts of a step; how often a wait was told of again to its cell."""
     name: str = ""
     """The event or signal waited for; the child's run id."""
     path: str = ""
     value: bytes = b""
+    since: int = 0
+    """A wait's reference: it wants no events before this time (µs)."""
     close: str = ""
     suspect: int = 0
     """Unclean takeovers at which this step was in flight (A8)."""
@@ -48,6 +50,22 @@ class Item:
     name: str
     body: dict[str, Any]
     command: str = ""
+
+
+class History(Protocol):
+    """The accepted commits of a run, oldest first: a list, or what stands for one that lies elsewhere."""
+
+    def append(self, item: bytes, /) -> None: ...
+
+    def copy(self) -> list[bytes]: ...
+
+    def clear(self) -> None: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -68,7 +86,7 @@ class Run:
     tags: dict[str, str] = field(default_factory=dict[str, str])
     parent: str | None = None
     parent_key: str | None = None
-    history: list[bytes] = field(default_factory=list[bytes])
+    history: History = field(default_factory=list[bytes])
     """The accepted commits of a live run, as they were appended."""
     ops: int = 0
     size: int = 0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from perdure.authoring.retry import Retry, next_delay
 from perdure.core import ids, ops
 from perdure.core.ops import Failure, Op
 from perdure.core.state import STILL, Run
+from perdure.engine import suspects
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident, Running, Step
+from perdure.execution.failures import failure_of
 from perdure.execution.model import StepAsk
 from perdure.execution.ports import Attempt, Outcome
 
@@ -42,9 +45,28 @@ class Attempts:
     def start(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         if self._services.draining:
             return  # the next owner starts it
-        failed = self.failed(run, resident, ask.key)
+        pending = run.pending.get(ask.key)
+        if suspects.is_convicted(pending, self._services.limits) and pending is not None:
+            time = self._driver.tick(resident)
+            body = {"key": ask.key, "time": time, "attempt": pending.attempt + 1, "took": 0}
+            self._driver.release(
+                resident, (ops.STEP_FAILED, body | {"error": suspects.worker_died(pending.alone)})
+            )
+        elif suspects.is_suspect(pending):
+            life, key = self._driver.life, ask.key
+            self._services.suspects.admit(life, run.id, key, lambda: self._start_suspect(run, resident, ask))
+        else:
+            self._run(run, resident, ask)
+
+    def _start_suspect(self, run: Run, resident: Resident, ask: StepAsk) -> None:
+        if resident.dead or ask.key in resident.running or not resident.execution.awaits(ask.key):
+            self._services.suspects.finished(run.id, ask.key)
+        else:
+            self._run(run, resident, ask)
+
+    def _run(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         policy = self.policy(resident, ask)
-        number = failed + 1
+        number = self.failed(run, resident, ask.key) + 1
         resident.running[ask.key] = Running(number, self._services.clock.now())
         self._services.running += 1
         self._services.observers.attempt(run, ask.key, number)
@@ -62,6 +84,7 @@ class Attempts:
             options=ask.options,
             codec=ask.codec,
             context=ask.context,
+            traceparent=self._services.observers.traceparent(run, ask.key, number),
             snapshot=ask.snapshot,
         )
         self._services.steps.start(attempt, lambda outcome: self._finished(resident, ask, number, outcome))
@@ -101,6 +124,7 @@ class Attempts:
 
     def _finished(self, resident: Resident, ask: StepAsk, number: int, outcome: Outcome) -> None:
         self._services.running -= 1
+        self._services.suspects.finished(resident.run_id, ask.key)
         running = resident.running.pop(ask.key, None)
         if resident.dead or running is None or not self._driver.life.live:
             return
@@ -116,11 +140,26 @@ class Attempts:
             self._driver.mark(resident)
             return
         resident.attempts.pop(ask.key, None)
+        if op[0] == ops.STEP_FAILED and not outcome.final and self.policy(resident, ask).then == "pause":
+            self._pause(resident, ask, op)
+            return
         self._driver.release(resident, op)
+
+    def _pause(self, resident: Resident, ask: StepAsk, failed: Op) -> None:
+        """Out of attempts, and the policy wants a person: the run is parked, and a resume gives one more attempt."""
+        body = failed[1]
+        error = body["error"]
+        parked = self._driver.parked(
+            resident, "a step is out of attempts", f"{ask.step_id}: {error['type']}: {error['message']}"
+        )
+        attempt: Op = ops.ATTEMPT_FAILED, {**body, "retry_at": body["time"]}
+        resident.turns.append(Step([attempt, parked], [], [], 256 + len(error["traceback"])))
+        resident.ended = True
+        self._driver.mark(resident)
 
     def _outcome_op(self, resident: Resident, ask: StepAsk, number: int, began: int, outcome: Outcome) -> Op:
         time = self._driver.tick(resident)
-        body = {"key": ask.key, "time": time, "attempt": number, "took": outcome.took}
+        body: dict[str, Any] = {"key": ask.key, "time": time, "attempt": number, "took": outcome.took}
         if outcome.result is not None:
             body["result"] = outcome.result
             return ops.STEP_DONE, body
@@ -130,6 +169,19 @@ class Attempts:
             return ops.STEP_FAILED, body
         body["retry_at"] = time + delay
         return ops.ATTEMPT_FAILED, body
+
+    def body_failed(self, resident: Resident, error: BaseException) -> Op | None:
+        """What follows when an exception left a `def` body: another try under the function's policy, or None."""
+        run = self._driver.state.runs[resident.run_id]
+        number = self.failed(run, resident, ids.BODY) + 1
+        time = self._driver.tick(resident)
+        unit = ids.fraction("jitter", run.id, ids.BODY, number)
+        delay = next_delay(resident.function.retry, number, time - max(run.started, run.created), error, unit)
+        if delay is None:
+            return None
+        resident.attempts[ids.BODY] = number
+        body = {"key": ids.BODY, "attempt": number, "took": 0, "time": time, "retry_at": time + delay}
+        return ops.ATTEMPT_FAILED, body | {"error": failure_of(error)}
 
     def _delay(
         self, resident: Resident, ask: StepAsk, number: int, time: int, outcome: Outcome

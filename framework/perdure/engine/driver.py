@@ -50,6 +50,10 @@ class Driver(Protocol):
         """Takes a turn of the body, here or in a thread, and books it."""
         ...
 
+    def caught_up(self, resident: Resident) -> None:
+        """A thread is through with a run: what came meanwhile is given to it now."""
+        ...
+
     def mark(self, resident: Resident) -> None:
         """The run has turns to commit."""
         ...

@@ -36,13 +36,9 @@ class Engine:
         services.member = services.log.member(self)
         await services.member.join()
 
-    async def drain(self, timeout_s: float) -> int:
-        """Starts nothing new and waits for the attempts that run; how many still do when the time is up."""
+    def drain(self) -> None:
+        """Starts nothing new from now on: no attempts, no runs. What runs may finish and is recorded."""
         self.services.draining = True
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while self.services.running and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
-        return self.services.running
 
     async def stop(self) -> None:
         """Leaves the group: every partition is released first."""
@@ -77,12 +73,15 @@ class Engine:
                 newest = codec.decode(entry.value)[1]["functions"]
         if newest == self._definitions:
             return
-        appended = asyncio.get_running_loop().create_future()
+        appended: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
+
+        def finished(result: int | LogError) -> None:
+            if not appended.done():
+                appended.set_result(result)
+
         producer = log.producer()
         value = codec.encode("Config", {"version": 0, "functions": self._definitions})
-        producer.append(
-            Topic.REGISTRY, 0, value, done=lambda result: appended.cancelled() or appended.set_result(result)
-        )
+        producer.append(Topic.REGISTRY, 0, value, done=finished)
         result = await appended
         producer.close()
         if isinstance(result, LogError):

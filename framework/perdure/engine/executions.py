@@ -26,5 +26,11 @@ def execution_for(
     """An execution of a run, not yet begun."""
     kind = Execution if function.is_async else SyncExecution
     return kind(
-        function, start, code=function.code, limits=limits, functions=functions, child_run_id=child_run_id, strict=strict
+        function,
+        start,
+        code=function.code,
+        limits=limits,
+        functions=functions,
+        child_run_id=child_run_id,
+        strict=strict,
     )

@@ -12,6 +12,7 @@ from perdure.engine.router import Router
 from perdure.engine.searches import Searches
 from perdure.engine.services import Services
 from perdure.engine.snapshots import Snapshots
+from perdure.engine.spill import Spill
 from perdure.errors import LogError
 from perdure.logs.contract import Producer, Topic
 
@@ -28,8 +29,10 @@ class Lead:
         producer: Producer,
         owner: bytes,
         fail: Callable[[LogError], None],
+        since: int,
+        spill: Spill,
     ) -> None:
-        self.life = Life(services, state, producer, owner, fail, self._fire)
+        self.life = Life(services, state, producer, owner, fail, self._fire, since, spill)
         self.residents = Residents(self.life)
         self.router = Router(self.life)
         self.searches = Searches(self.life)
@@ -121,6 +124,7 @@ class Lead:
             return
         life.outbox.flush()
         self.residents.flush()
+        self.residents.crowd()
         self.router.propose()
         self.snapshots.consider()
         if not self._acking and life.outbox.acks(at_least=1):

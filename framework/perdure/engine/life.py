@@ -16,6 +16,7 @@ from perdure.core.state import PartitionState
 from perdure.engine.outbox import Outbox
 from perdure.engine.replies import Replies
 from perdure.engine.services import Services
+from perdure.engine.spill import Spill
 from perdure.engine.timers import Timers
 from perdure.errors import LogError
 from perdure.logs.contract import Entry, Producer, Topic
@@ -45,10 +46,15 @@ class Life:
         owner: bytes,
         fail: Callable[[LogError], None],
         fire: Callable[[str, str, int], None],
+        since: int,
+        spill: Spill,
     ) -> None:
         self.services = services
         self.state = state
         self.live = True
+        self.since = since
+        """Offset of the claim: what lies before it was done by others."""
+        self.spill = spill
         self._producer = producer
         self._owner = owner
         self._epoch = state.epoch
@@ -72,7 +78,10 @@ class Life:
 
     def append(self, name: str, body: dict[str, Any], on_read: OnRead, *, key: str = "") -> None:
         """Appends a record of the owner; `on_read` is called when it is read back, with why it is void, if it is."""
-        self.append_value(name, body, codec.encode(name, body), on_read, key=key)
+        try:
+            self.append_value(name, body, codec.encode(name, body), on_read, key=key)
+        except LogError as error:
+            self.failed(error)
 
     def append_value(
         self, name: str, body: dict[str, Any], value: bytes, on_read: OnRead, *, key: str = ""

@@ -12,6 +12,7 @@ from perdure.core.snapshot import restore
 from perdure.core.state import PartitionState
 from perdure.engine.lead import Lead
 from perdure.engine.services import Services
+from perdure.engine.spill import Spill
 from perdure.errors import EncodingError, LevelTooNew, LogError
 from perdure.logs.contract import Entry, Producer, Topic
 
@@ -27,6 +28,7 @@ class Partition:
         self.number = number
         self.state = PartitionState(number, services.log.partitions, limits=services.limits)
         self.lead: Lead | None = None
+        self._spill = Spill()
         self._position = 0
         self._catch_up_to = 0
         self._claiming: tuple[bytes, Producer] | None = None
@@ -107,7 +109,9 @@ class Partition:
         if self._claiming is not None and self._claiming[0] == owner:
             producer = self._claiming[1]
             self._claiming = None
-            self.lead = Lead(self._services, self.state, producer, owner, self._failed)
+            self.lead = Lead(
+                self._services, self.state, producer, owner, self._failed, self._position - 1, self._spill
+            )
             self.lead.snapshots.position = self._position
             self.lead.begin()
         else:
@@ -205,6 +209,7 @@ class Partition:
         """Stops at once."""
         self._gone = True
         self._depose()
+        self._spill.close()
         if self._claiming is not None:
             self._claiming[1].close()
             self._claiming = None

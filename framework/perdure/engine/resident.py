@@ -58,9 +58,13 @@ class Resident:
     """A turn of a `def` body computes in a thread."""
     queue: deque[Op] = field(default_factory=deque[Op])
     """Releases that wait for it."""
+    missed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    """What came due while a thread computed: key and time."""
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Failed attempts by key, ahead of the fold."""
     dead: bool = False
+    careful: bool = False
+    """Its first steps start only when a record names them: they may be what killed the worker before (A8)."""
 
     def take(self, opening: Op | None, turn: Turn) -> Step:
         """Books a turn."""
@@ -75,6 +79,10 @@ class Resident:
         if len(self.turns) > 1:
             return True
         return bool(self.turns) and any(name not in (STARTED, ASKED) for name, _ in self.turns[0].ops)
+
+    def due(self) -> bool:
+        """Whether its turns should be committed now."""
+        return bool(self.turns) and (self.careful or self.must_commit())
 
     def idle(self) -> bool:
         """Whether nothing of it is under way: it may be evicted and made again from the log."""

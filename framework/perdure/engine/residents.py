@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from perdure.core import codec, ops
 from perdure.core.facts import Fact
+from perdure.core.ids import BODY
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Run
 from perdure.engine import inbox
@@ -16,6 +17,7 @@ from perdure.engine.waking import Waking
 from perdure.errors import LogError, NonDeterminismError, PerdureError
 from perdure.execution.failures import failure_of
 from perdure.execution.model import Turn
+from perdure.execution.sync_execution import SyncExecution
 
 ENTRY_SLACK = 16 * 1024
 RETRY_APPEND_US = 50_000
@@ -45,6 +47,7 @@ class Residents:
         for resident in list(self.residents.values()):
             self.let_go(resident)
         self._dirty.clear()
+        self.services.suspects.drop(self.life)
 
     @property
     def busy(self) -> bool:
@@ -56,6 +59,7 @@ class Residents:
         resident.dead = True
         self.residents.pop(resident.run_id, None)
         self._dirty.pop(resident.run_id, None)
+        self.services.observers.left(resident.run_id)
         self.attempts.drop(resident)
         if not resident.busy:
             resident.execution.teardown()
@@ -107,7 +111,12 @@ class Residents:
         resident = self.residents.get(run_id) or self._waking.wake(run)
         if resident is None:
             return
-        if pending.kind == "step":
+        if resident.busy:
+            resident.missed.append((key, due))
+        elif key == BODY:
+            if isinstance(resident.execution, SyncExecution):
+                self.compute(resident, None, resident.execution.rerun)
+        elif pending.kind == "step":
             self.attempts.retry(run, resident, key)
         elif resident.execution.awaits(key):
             time = self.tick(resident, at_least=due)
@@ -151,27 +160,46 @@ class Residents:
             else:
                 self.turned(resident, opening, result)
                 self.flush()
-            if resident.queue and not resident.dead and not resident.busy:
-                self.release(resident, resident.queue.popleft())
+            self.caught_up(resident)
 
         self.services.steps.compute(turn, computed)
 
+    def caught_up(self, resident: Resident) -> None:
+        """A thread is through with a run: what came meanwhile is given to it now."""
+        if resident.queue and not resident.dead and not resident.busy:
+            self.release(resident, resident.queue.popleft())
+        missed, resident.missed = resident.missed, []
+        for key, due in missed:
+            if not resident.dead:
+                self.fire(resident.run_id, key, due)
+        run = self.state.runs.get(resident.run_id)
+        if run is not None and run.live and run.inbox and not (resident.dead or resident.busy):
+            inbox.deliver(self, run, resident)
+
     def turned(self, resident: Resident, opening: Op | None, turn: Turn) -> None:
         step = resident.take(opening, turn)
-        for name, body in turn.ops:
+        for op in turn.ops:
+            name, body = op
             if name == ops.STEP_ABANDONED:
                 self.attempts.abandon(resident, body["key"])
+            elif name in ops.SENDS:
+                self.services.observers.stamp(self.state.runs[resident.run_id], op)
         for name, value in turn.values.items():
             step.ops.insert(len(step.ops) - turn.ended, (ops.VALUE_SET, {"name": name, "value": value}))
         if turn.ended:
-            self._end(resident, step)
+            self._end(resident, step, turn)
         self.mark(resident)
-        if not resident.must_commit() and not resident.in_flight:
+        if not resident.careful and not resident.must_commit() and not resident.in_flight:
             self.attempts.start_all(resident, step.asks)
             step.asks = []
 
-    def _end(self, resident: Resident, step: Step) -> None:
+    def _end(self, resident: Resident, step: Step, turn: Turn) -> None:
         """The body has ended. The end counts only when no attempt is in flight."""
+        if not resident.function.is_async and turn.error is not None:
+            again = self.attempts.body_failed(resident, turn.error)
+            if again is not None:
+                step.ops[-1] = again
+                return
         resident.ended = True
         end = step.ops.pop()
         function = resident.function
@@ -227,7 +255,7 @@ class Residents:
             return
         dirty, self._dirty = self._dirty, {}
         for resident in dirty.values():
-            if not resident.dead and not resident.in_flight and resident.must_commit():
+            if not resident.dead and not resident.in_flight and resident.due():
                 self._commit(resident)
 
     def _commit(self, resident: Resident) -> None:
@@ -280,10 +308,13 @@ class Residents:
     def plain_commit(self, run: Run, changes: list[Op]) -> None:
         """A commit of a run that has no coroutine in memory."""
         body = {"changes": [{"entity": run.id, "prev": run.prev, "ops": changes}], "acks": []}
+        self.services.observers.woken(run)
 
         def read(_fact: Fact, void: str | None) -> None:
             if void is None:
                 self.services.observers.accepted(run, changes, self.services.clock.now())
+            if run.id not in self.residents:
+                self.services.observers.left(run.id)
 
         self.life.append("Commit", body, read, key=run.id)
 
@@ -314,11 +345,47 @@ class Residents:
                 self.attempts.start_all(resident, step.asks)
         if not run.live:
             return
+        if any(op[0] == ops.RESUMED_BY_USER for step in steps for op in step.ops):
+            self._resumed(run, resident)
         if run.inbox:
             inbox.deliver(self, run, resident)
-        if resident.turns and not resident.in_flight and resident.must_commit():
+        if resident.turns and not resident.in_flight and resident.due():
             self._commit(resident)
         self._check_bounds(run, resident)
+        if resident.idle() and self._rests(run, now):
+            self._evict(run, resident)
+
+    def _resumed(self, run: Run, resident: Resident) -> None:
+        """The run goes on: its timers count again, and so do its steps."""
+        for key, pending in run.pending.items():
+            if pending.due is not None and pending.kind != "step":
+                self.life.timers.arm(run.id, key, pending.due)
+        for key, ask in list(resident.execution.outstanding().items()):
+            if key in run.pending and key not in resident.running:
+                self.attempts.start(run, resident, ask)
+
+    def _rests(self, run: Run, now: int) -> bool:
+        """Whether nothing of the run is due soon: it can be made again from the log when something comes."""
+        soon = now + self.services.limits.resident_idle_us_max
+        return bool(run.pending) and all(
+            pending.due > soon if pending.due is not None else pending.kind in ("wait", "signal")
+            for pending in run.pending.values()
+        )
+
+    def _evict(self, run: Run, resident: Resident) -> None:
+        """Lets the coroutine go, and the history to the spill file."""
+        self.let_go(resident)
+        run.history = self.life.spill.put(run.history.copy())
+
+    def crowd(self) -> None:
+        """Keeps the coroutines within their bound: those that only wait are let go, the oldest first."""
+        excess = len(self.residents) - self.services.limits.resident_runs_max
+        if excess <= 0:
+            return
+        for resident in [r for r in self.residents.values() if r.idle() and not r.ended][:excess]:
+            run = self.state.runs[resident.run_id]
+            if all(pending.kind != "step" or pending.due is not None for pending in run.pending.values()):
+                self._evict(run, resident)
 
     def _check_bounds(self, run: Run, resident: Resident) -> None:
         limits = self.services.limits

@@ -8,7 +8,6 @@ from perdure.core import codec, ids
 from perdure.core.facts import Fact
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Run
-from perdure.engine import inbox
 from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
 from perdure.engine.resident import Resident
@@ -25,6 +24,7 @@ class Waking:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._todo: list[str] = []
+        self._careful = False
 
     # ------------------------------------------------------------------ after a claim
 
@@ -39,6 +39,7 @@ class Waking:
             if pending.kind == "step" and pending.due is None
         ]
         self._todo = [run.id for run in reversed(busy)]
+        self._careful = state.unclean
         if state.unclean and in_flight:
             self._driver.life.append("Resumed", {"steps": in_flight}, self._noted)
         else:
@@ -88,14 +89,21 @@ class Waking:
 
         start = RunStart(run.id, run.function, (run.event,), max(run.created, run.not_before), run.tags)
         execution = execution_for(
-            function, start, limits=services.limits, functions=services.functions, child_run_id=child_run_id, strict=services.strict
+            function,
+            start,
+            limits=services.limits,
+            functions=services.functions,
+            child_run_id=child_run_id,
+            strict=services.strict,
         )
         resident = Resident(run.id, function, execution, max(run.time, run.created, run.not_before))
+        resident.careful = self._careful and run.prev < driver.life.since
         driver.residents[run.id] = resident
         if not run.history:
             services.observers.begun(run)
             driver.compute(resident, None, execution.begin)
         else:
+            services.observers.woken(run)
             self._replay(run, resident)
         return None if resident.dead else resident
 
@@ -124,9 +132,7 @@ class Waking:
                 driver.let_go(resident)
             else:
                 driver.resume_steps(run, resident)
-                inbox.deliver(driver, run, resident)
-                if resident.queue and not resident.busy:
-                    driver.release(resident, resident.queue.popleft())
+                driver.caught_up(resident)
 
         driver.services.steps.compute(lambda: execution.replay(history), replayed)
 

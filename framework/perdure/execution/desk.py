@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
+from types import FunctionType
 from typing import Any, Protocol
 
 from pydantic_core import to_json
 
 from perdure.authoring.functions import Function
-from perdure.authoring.payloads import codec_for
+from perdure.authoring.payloads import Codec, codec_for
 from perdure.authoring.steps import DEFAULT_OPTIONS, StepOptions, options_of
 from perdure.core import ops
 from perdure.core.ids import check_step_id, digest
@@ -33,6 +34,10 @@ __all__ = ["Desk", "Functions", "LoopDesk", "nested_step", "placed_child", "snap
 
 _running_loop = asyncio._get_running_loop
 _current_task = asyncio.current_task
+
+_DECLARED_MAX = 1024
+_declared: dict[Callable[..., Any], tuple[StepOptions, Codec[Any]]] = {}
+"""Options and codec of the step functions seen last."""
 
 _CHECKED_MAX = 4096
 _checked: set[str] = set()
@@ -117,18 +122,17 @@ class Desk:
         options: StepOptions,
     ) -> PendingStep:
         """Takes down a step. Raises UsageError for what cannot be one."""
-        if not callable(fn):
-            raise _no_function(fn)
-        declared = options_of(fn)
+        try:
+            declared, codec = _declared[fn]
+        except (KeyError, TypeError):
+            declared, codec = _look_up(fn)
         if options is DEFAULT_OPTIONS:
             options = declared
         elif declared is not DEFAULT_OPTIONS:
             options = options.over(declared)
         shown = key[key.index("/") + 1 :]
         snapshot = snapshot_of(args, kwargs) if self.strict else None
-        ask = StepAsk(
-            key, shown, fn, args, kwargs, options, codec_for(fn), copy_context(), self.now_us, snapshot
-        )
+        ask = StepAsk(key, shown, fn, args, kwargs, options, codec, copy_context(), self.now_us, snapshot)
         pending = PendingStep(key, self.future(), ask)
         self.open(pending)
         return pending
@@ -137,22 +141,24 @@ class Desk:
         """Takes down something that the body waits for from now on."""
         if self.dead:
             return
-        self.count()
-        self.pending[pending.key] = self._fresh[pending.key] = pending
-
-    def count(self) -> None:
-        """Counts one more ask of this turn, and raises UsageError when it is one too many (A7)."""
         self._asks += 1
         if self._asks > self._asks_max:
-            raise UsageError(
-                f"a turn may ask for {self._asks_max:,} steps, timers and waits; use ctx.step.map(..., limit=...) "
-                "or a semaphore to bound what runs at once"
-            )
+            raise self._too_many()
+        self.pending[pending.key] = self._fresh[pending.key] = pending
+
+    def _too_many(self) -> UsageError:
+        """The error of a turn that asks for one thing too many (A7)."""
+        return UsageError(
+            f"a turn may ask for {self._asks_max:,} steps, timers and waits; use ctx.step.map(..., limit=...) "
+            "or a semaphore to bound what runs at once"
+        )
 
     def send(self, op: Op) -> None:
         """Takes down something that happens without an answer: events, a run that is started and not awaited."""
         if not self.dead:
-            self.count()
+            self._asks += 1
+            if self._asks > self._asks_max:
+                raise self._too_many()
             self._sent.append(op)
 
     def drop(self, pending: Pending) -> None:
@@ -192,7 +198,7 @@ class Desk:
         if fresh:
             steps = [pending.ask for pending in fresh.values() if type(pending) is PendingStep]
             if steps:
-                changes.append((ops.ASKED, {"keys": [ask.key for ask in steps]}))
+                changes = [(ops.ASKED, {"keys": [ask.key for ask in steps]})]
             if len(steps) != len(fresh):
                 changes += [
                     pending.opened() for pending in fresh.values() if type(pending) is not PendingStep
@@ -281,6 +287,19 @@ def nested_step() -> UsageError:
         "cannot nest: call the function directly, or return from the step and make the next one in the body; give "
         "values to a step as arguments"
     )
+
+
+def _look_up(fn: Any) -> tuple[StepOptions, Codec[Any]]:
+    """What is declared with a step's function. Raises UsageError for what cannot be one."""
+    if not callable(fn):
+        raise _no_function(fn)
+    found = options_of(fn), codec_for(fn)
+    # A function made anew in each run would be kept with all that it encloses.
+    if isinstance(fn, FunctionType) and fn.__closure__ is None:
+        if len(_declared) >= _DECLARED_MAX:
+            _declared.clear()
+        _declared[fn] = found
+    return found
 
 
 def snapshot_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:

@@ -91,7 +91,7 @@ class Execution:
     def release(self, op: Op) -> Turn:
         """Gives one recorded input to the body, and runs it until it is settled."""
         turn = self.release_recorded(op)
-        if self._late:
+        if self._late.units:
             self._late.take_into(turn, self._desk.pending)
         return turn
 
@@ -100,12 +100,11 @@ class Execution:
         name, fields = op
         desk = self._desk
         key = fields.get("key")
-        if key is None or name == ops.SLOT_GRANTED:
+        if key is None:
             return self._release_other(op)
-        pending = desk.pending.get(key)
+        pending = desk.pending.pop(key, None)
         if pending is None or name not in pending.RELEASES:
             raise unexpected(op, desk.pending.values(), ended=self.ended)
-        del desk.pending[key]
         self._loop.open_turn(fields["time"])
         return self._drive(pending.settle, op)
 
@@ -209,7 +208,7 @@ class Execution:
     def _drive(self, opening: Callable[..., object], *args: Any) -> Turn:
         try:
             self._loop.run(opening, *args)
-            if self._main is not None and self._main.done():
+            if self._main.done():  # pyright: ignore[reportOptionalMemberAccess]
                 self._wind_down()
         except TurnTooLong as error:
             self._desk.discard_turn()
@@ -221,10 +220,10 @@ class Execution:
                 f"the body of run {self._desk.start.run_id} raised {type(error).__name__}; nothing of this turn is "
                 "recorded. A body that wants to stop returns or raises an error"
             ) from error
-        if self._winding_down and not self._desk.pending:
-            return self._finish()
         if not self._desk.pending:
-            raise stuck_at(self._main, self._loop.live_tasks())
+            if not self._winding_down:
+                raise stuck_at(self._main, self._loop.live_tasks())
+            return self._finish()
         return self._desk.close_turn()
 
     def _wind_down(self) -> None:

@@ -11,7 +11,7 @@ import asyncio.tasks
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from types import CodeType, FrameType
 from typing import Any, Protocol
@@ -72,8 +72,9 @@ class RunLoop(RefusingLoop):
 
     def open_turn(self, time_us: int) -> None:
         """A recorded input of this time is to be given to the body. Time never goes back, whoever says so."""
-        if time_us > self._keeper.now_us:
-            self._keeper.now_us = time_us
+        keeper = self._keeper
+        if time_us > keeper.now_us:
+            keeper.now_us = time_us
         self._budget = self._callbacks_max
 
     def run(self, opening: Callable[..., object], *args: Any) -> None:
@@ -291,22 +292,20 @@ def _code(function: Any) -> CodeType:
 
 # Where as_completed turns a set of bare coroutines into tasks; these places moved between 3.11 and 3.13.
 _ENSURE_FUTURE = _code(getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future))
-_AS_COMPLETED: Sequence[CodeType] = [
-    _code(place)
-    for place in (
-        asyncio.as_completed,
-        getattr(getattr(asyncio.tasks, "_AsCompletedIterator", None), "__init__", None),
-    )
-    if hasattr(place, "__code__")
-]
+_ITERATOR = getattr(asyncio.tasks, "_AsCompletedIterator", None)
+_AS_COMPLETED = _code(asyncio.as_completed if _ITERATOR is None else _ITERATOR.__init__)
 
 
 def _from_as_completed(frame: FrameType | None) -> bool:
-    for _ in range(5):
+    """Whether ensure_future, whose frame this is, was called by as_completed (through a comprehension in 3.11)."""
+    for _ in range(4):
         if frame is None:
             return False
-        if any(frame.f_code is code for code in _AS_COMPLETED):
+        code = frame.f_code
+        if code is _AS_COMPLETED:
             return True
+        if code.co_filename != _ENSURE_FUTURE.co_filename:
+            return False
         frame = frame.f_back
     return False
 

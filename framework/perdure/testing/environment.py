@@ -23,6 +23,7 @@ from perdure.errors import RunNotFound, UsageError
 from perdure.index.reader import JournalReader
 from perdure.index.views import RunView, StepView
 from perdure.logs.memory import MemoryLog
+from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observers
 from perdure.observability.tracing import tracing
 from perdure.testing.clock import VirtualClock
@@ -69,7 +70,8 @@ class Environment:
         log = self.log.connect(f"worker-{self._workers}")
         await log.open()
         self._workers += 1
-        self._steps = LocalSteps(slots=1_000, limits=self.app.limits)
+        observers = Observers([*self.app.observers, RunLogging(), *tracing(self.app.name)])
+        self._steps = LocalSteps(slots=1_000, limits=self.app.limits, around=observers.around)
         mocked = MockedSteps(self._steps)
         mocked.mocks = self._mocks
         services = Services(
@@ -78,7 +80,7 @@ class Environment:
             steps=mocked,
             functions={function.id: function for function in self.app.functions},
             limits=self.app.limits,
-            observers=Observers([*self.app.observers, *tracing()]),
+            observers=observers,
             entropy=Entropy(f"worker-{self._workers}"),
             strict=True,
         )

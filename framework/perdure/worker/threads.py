@@ -28,19 +28,28 @@ class Threads:
         self._stopped = False
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Has `call` made by one of the threads. It should not raise; what it raises is logged."""
+        """Has `call` made by one of the threads. It should not raise; what it raises is logged.
+
+        Raises RuntimeError if there is no thread, and the system gives none.
+        """
         with self._lock:
             if self._stopped:
                 return
-            self._calls.put(call)
             if self._idle:
                 self._idle -= 1
-                return
-            if self._count >= self._threads_max:
-                return
+            elif self._count < self._threads_max:
+                self._grow()
+            self._calls.put(call)
+
+    def _grow(self) -> None:
+        name = f"{self._name}-{self._count + 1}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:
+            if not self._count:
+                raise
+        else:
             self._count += 1
-            name = f"{self._name}-{self._count}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Lets the threads end as soon as each has finished the call that it is in. Calls that wait are dropped."""

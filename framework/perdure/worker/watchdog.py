@@ -40,11 +40,11 @@ class Watchdog:
         self._answered = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._stopped = False
+        self._stopped = threading.Event()
 
     def arm(self) -> None:
         """From now on, until no step has run for a while. On the loop."""
-        if self._stopped:
+        if self._stopped.is_set():
             return
         self.armed = True
         if self._thread is None:
@@ -53,19 +53,18 @@ class Watchdog:
         self._wake.set()
 
     def stop(self) -> None:
-        self._stopped = True
+        self._stopped.set()
         self._wake.set()
         self._answered.set()
 
     def _watch(self) -> None:
-        pause = threading.Event()
-        while not self._stopped:
+        while not self._stopped.is_set():
             self._wake.wait()
             self._wake.clear()
-            while self._running() and not self._stopped:
+            while self._running() and not self._stopped.is_set():
                 if not self._look():
                     return
-                pause.wait(self._blocked_s / 4)
+                self._stopped.wait(self._blocked_s / 4)
             self.armed = False
             if self._running():  # it started while this was still armed
                 self.armed = True
@@ -93,6 +92,6 @@ class Watchdog:
         while not self._answered.wait(self._blocked_s):
             if self._loop.is_closed():
                 return False
-        if not self._stopped:
+        if not self._stopped.is_set():
             _log.warning("the event loop runs again; %s blocked it for %.1f s", who, monotonic() - asked)
-        return not self._stopped
+        return not self._stopped.is_set()

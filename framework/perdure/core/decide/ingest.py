@@ -50,11 +50,11 @@ class _Routing:
         self._lost = 0
 
     def take(self, entry: Incoming) -> None:
+        if entry.channel is not None and not self._advance(*entry.channel):
+            return
         event = entry.event
         if event is None:
             self._lost += 1
-            return
-        if entry.channel is not None and not self._advance(*entry.channel):
             return
         state = self._state
         functions = routing.started_by(event["name"], state.config["functions"])
@@ -77,7 +77,8 @@ class _Routing:
             self._delayed.append(index)
 
     def _advance(self, origin: str, seq: int) -> bool:
-        if seq <= self._origins.get(origin, self._state.origins.get(origin, 0)):
+        # Older ones were routed; newer ones come again, after those that were lost on the way (A1).
+        if seq != self._origins.get(origin, self._state.origins.get(origin, 0)) + 1:
             return False
         self._origins[origin] = seq
         return True
@@ -89,6 +90,7 @@ class _Routing:
             "from": state.next,
             "to": batch[-1].offset + 1,
             "config": state.config["version"],
+            "armed": len(state.armed),
             "events": self._events,
             "starts": self._starts,
             "correlates": self._pairings,
@@ -132,7 +134,7 @@ def due(state: PartitionState, now: int, delayed_max: int = 500) -> Body | None:
     for index, offset in enumerate(offsets):
         event = state.delayed[offset]["event"]
         pairings += [{"event": index, "path": path, "value": value} for path, value in pair(state, event)]
-    return {"offsets": offsets, "correlates": pairings}
+    return {"offsets": offsets, "armed": len(state.armed), "correlates": pairings}
 
 
 def scanned(state: PartitionState, scan_id: int, scan: Scan, batch: Sequence[Incoming], cursor: int) -> Body:

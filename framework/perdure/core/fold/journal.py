@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import UNDECODABLE, Fact
 from perdure.core.fold import aging, commands, messages, runs
+from perdure.core.ops import ENDS
 from perdure.core.state import PartitionState
 from perdure.errors import LevelTooNew
 
@@ -60,6 +61,8 @@ def _commit(state: PartitionState, fact: Fact) -> str | None:
     for run, change in zip(touched, changes, strict=True):
         if run is None or run.prev != change["prev"] or not run.live:
             return "commit on another state"
+    if len({change["entity"] for change in changes}) < len(changes) or not all(map(_ends_last, changes)):
+        return "commit that contradicts itself"
     for run, change in zip(touched, changes, strict=True):
         if run is not None:
             runs.change(state, fact, run, change["ops"])
@@ -78,8 +81,13 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         return "ingest from another position"
     if body["config"] != state.config["version"]:
         return "ingest under another config"
-    state.next = body["to"]
+    if body["armed"] != len(state.armed):
+        return "ingest under other match paths"
     events: list[Body] = body["events"]
+    named = [*(start["event"] for start in body["starts"]), *body["delayed"]]
+    if body["to"] < body["from"] or not _all_known(named, body["correlates"], len(events)):
+        return "ingest that contradicts itself"
+    state.next = body["to"]
     for origin in body["origins"]:
         state.origins[origin["origin"]] = origin["seq"]
     for entry in events:
@@ -93,6 +101,14 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         state.delayed[entry["offset"]] = entry
         state.effects.append(effects.Delayed(entry["event"]["ts"]))
     return None
+
+
+def _ends_last(change: Body) -> bool:
+    return not any(name in ENDS for name, _ in change["ops"][:-1])
+
+
+def _all_known(indexes: Iterable[int], pairings: list[Body], count: int) -> bool:
+    return all(0 <= index < count for index in (*indexes, *(pairing["event"] for pairing in pairings)))
 
 
 def _correlate(state: PartitionState, events: list[Body], pairings: list[Body]) -> None:
@@ -119,9 +135,14 @@ def _due(state: PartitionState, fact: Fact) -> str | None:
     if not _owned(state, fact):
         return "due of a former owner"
     body = fact.body
-    if any(offset not in state.delayed for offset in body["offsets"]):
+    offsets = dict.fromkeys(body["offsets"])
+    if any(offset not in state.delayed for offset in offsets):
         return "due twice"
-    _correlate(state, [state.delayed.pop(offset) for offset in body["offsets"]], body["correlates"])
+    if body["armed"] != len(state.armed):
+        return "due under other match paths"
+    if len(offsets) < len(body["offsets"]) or not _all_known((), body["correlates"], len(offsets)):
+        return "due that contradicts itself"
+    _correlate(state, [state.delayed.pop(offset) for offset in offsets], body["correlates"])
     return None
 
 

@@ -11,6 +11,7 @@ from perdure.core.fold import channels, runs
 from perdure.core.state import Cell, Item, PartitionState, Run, Scan, Subscription
 
 Body = dict[str, Any]
+TIME_MAX = 2**63 - 1
 
 
 def take(state: PartitionState, fact: Fact, name: str, body: Body) -> None:
@@ -23,7 +24,7 @@ def to_cell(state: PartitionState, correlate: Body) -> None:
 
 
 def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
-    parent = (body["parent"], body["parent_key"]) if body["parent"] is not None else None
+    parent = (body["parent"], body["parent_key"]) if None not in (body["parent"], body["parent_key"]) else None
     if (
         runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent) is None
         and parent
@@ -66,8 +67,7 @@ def _event_matched(state: PartitionState, fact: Fact, name: str, body: Body) -> 
     event_id = body["event"]["id"]
     waiting = any(item.name == name and item.body["event"]["id"] == event_id for item in run.inbox)
     if event_id in run.seen or waiting:  # two waits of one run met the same event: the second goes on waiting
-        run.seen[event_id] = None
-        runs.subscribe(state, run, body["key"], body["time"], scan=False)
+        runs.subscribe(state, run, body["key"], scan=False)
         return
     _to_inbox(state, run, Item(fact.offset, name, body))
 
@@ -112,10 +112,11 @@ def _correlate(state: PartitionState, fact: Fact, _name: str, body: Body) -> Non
     cell = state.cell(where, make=True) or Cell()
     if any(kept["position"] == body["position"] for _, kept in cell.kept):
         return  # a search found what had come by itself
-    cell.kept.append((fact.ts, body))
-    state.kept.append((fact.ts, where))
+    now = max(fact.ts, state.time)  # never going back: the order of `state.kept` is that of its times
+    cell.kept.append((now, body))
+    state.kept.append((now, where))
     if len(cell.kept) > state.limits.kept_events_max:
-        cell.forgotten = cell.kept.popleft()[1]["time"] + 1
+        cell.forgotten = max(cell.forgotten, min(cell.kept.popleft()[1]["time"] + 1, TIME_MAX))
     for place in [place for place, sub in cell.subscriptions.items() if _fits(body, sub)]:
         _deliver(state, body, cell.subscriptions.pop(place))
 
@@ -129,8 +130,11 @@ def _arm(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
     _search(state, body, None)
 
 
-def _scan(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
-    _search(state, body, body["value"])
+def _scan(state: PartitionState, fact: Fact, name: str, body: Body) -> None:
+    if (body["name"], body["path"]) in state.armed:
+        _search(state, body, body["value"])
+    else:  # it overtook the `Arm`, and events may be routed before that comes
+        _arm(state, fact, name, body)
 
 
 def _search(state: PartitionState, body: Body, value: bytes | None) -> None:

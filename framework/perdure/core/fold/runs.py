@@ -12,6 +12,7 @@ from perdure.core.ops import EventData, Failure, Op
 from perdure.core.state import PartitionState, Pending, Run
 
 Body = dict[str, Any]
+EVENT_MATCHED = "perdure.EventMatched"
 
 
 def create(
@@ -46,6 +47,8 @@ def change(state: PartitionState, fact: Fact, run: Run, changes: Iterable[Op]) -
     run.prev = fact.offset
     run.history.append(fact.raw)
     run.size += len(fact.raw)
+    if ids.BODY in run.pending:  # whatever is recorded now, the body was tried again
+        del run.pending[ids.BODY]
     for name, body in changes:
         run.ops += 1
         time = body.get("time")
@@ -60,14 +63,29 @@ def settle(state: PartitionState, run: Run, key: str) -> Pending | None:
     if pending is None:
         return None
     if run.inbox:
-        run.inbox = [item for item in run.inbox if item.body.get("key") != key]
+        _clear_inbox(state, run, key, None)
     if pending.kind == "wait":
-        channels.to_cell_of(
-            state,
-            "perdure.Unsubscribe",
-            {"name": pending.name, "path": pending.path, "value": pending.value, "run": run.id, "key": key},
-        )
+        _unsubscribe(state, run, key, pending)
     return pending
+
+
+def _unsubscribe(state: PartitionState, run: Run, key: str, pending: Pending) -> None:
+    body: Body = {"name": pending.name, "path": pending.path, "value": pending.value}
+    channels.to_cell_of(state, "perdure.Unsubscribe", body | {"run": run.id, "key": key})
+
+
+def _clear_inbox(state: PartitionState, run: Run, key: str, given: str | None) -> None:
+    """Drops what waited for a key. An event that was not given after all is offered to the run's other waits again:
+    each had been told to go on waiting while it lay here."""
+    dropped = [item for item in run.inbox if item.body.get("key") == key]
+    run.inbox = [item for item in run.inbox if item.body.get("key") != key]
+    events = [item.body["event"] for item in dropped if item.name == EVENT_MATCHED]
+    names = {event["name"] for event in events if event["id"] != given}
+    served = {item.body.get("key") for item in run.inbox}
+    for other, pending in run.pending.items():
+        if pending.kind == "wait" and pending.name in names and other not in served:
+            pending.attempt += 1
+            subscribe(state, run, other, scan=False)
 
 
 def _started(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
@@ -80,9 +98,11 @@ def _settled(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
 
 def _event_given(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     run.seen[body["event"]["id"]] = None
-    pending = run.pending.pop(body["key"], None)
+    key, pending = body["key"], run.pending.pop(body["key"], None)
     if pending is not None:
-        run.inbox = [item for item in run.inbox if item.body.get("key") != body["key"]]
+        _clear_inbox(state, run, key, body["event"]["id"])
+        if pending.attempt:  # else the cell let go of it when it found the event
+            _unsubscribe(state, run, key, pending)
 
 
 def _signal_given(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
@@ -121,14 +141,14 @@ def _wait_opened(state: PartitionState, fact: Fact, run: Run, body: Body) -> Non
         run.pending[key] = Pending("signal", due, name=body["signal"])
         return
     name, path, value = body["event"], body["path"] or "", body["value"] or b""
-    run.pending[key] = Pending("wait", due, name=name, path=path, value=value)
+    since = max(fact.ts - max(body["lookback"] or 0, 0), 0)
+    run.pending[key] = Pending("wait", due, name=name, path=path, value=value, since=since)
     channels.announce(state, name, path, fact.ts)
-    lookback = body["lookback"]
-    subscribe(state, run, key, fact.ts - (lookback or 0), scan=lookback is not None)
+    subscribe(state, run, key, scan=body["lookback"] is not None)
 
 
-def subscribe(state: PartitionState, run: Run, key: str, since: int, *, scan: bool) -> None:
-    """Tells the wait's cell what the run wants, and what it has had."""
+def subscribe(state: PartitionState, run: Run, key: str, *, scan: bool) -> None:
+    """Tells the wait's cell what the run wants, and what it has had or will be given."""
     pending = run.pending[key]
     body: Body = {
         "name": pending.name,
@@ -137,7 +157,8 @@ def subscribe(state: PartitionState, run: Run, key: str, since: int, *, scan: bo
         "run": run.id,
         "key": key,
     }
-    body |= {"since": since, "seen": list(run.seen), "scan": scan}
+    waiting = (item.body["event"]["id"] for item in run.inbox if item.name == EVENT_MATCHED)
+    body |= {"since": pending.since, "seen": list(run.seen | dict.fromkeys(waiting)), "scan": scan}
     channels.to_cell_of(state, "perdure.Subscribe", body)
 
 
@@ -225,11 +246,11 @@ def failure_event(run: Run, error: Failure, ts: int) -> EventData:
 def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) -> None:
     run.status = status
     run.ended = fact.ts
+    run.inbox.clear()
     for key in list(run.pending):
         pending = settle(state, run, key)
         if pending is not None and pending.kind == "child":
             _close_child(state, run, pending)
-    run.inbox.clear()
     run.history.clear()
     if run.parent is not None:
         body: Body = {"run": run.parent, "key": run.parent_key, "outcome": outcome}

@@ -83,7 +83,7 @@ class Committer:
         self._settings = settings
         self._queue = WriterQueue(shared)
         self._clock = SharedClock(shared)
-        self._inbox: deque[Append | Callable[[], None]] = deque()
+        self._inbox: deque[Append | Callable[[], object]] = deque()
         self._connection = files.connect(settings.path, settings.full)
         self._heads: dict[int, int] = {}
         self._heads_version = -1
@@ -113,7 +113,7 @@ class Committer:
         if self._asleep:
             self.wake()
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[[], object]) -> None:
         """Run it on the thread, after what was submitted before."""
         self._inbox.append(function)
         self.wake()

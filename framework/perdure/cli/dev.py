@@ -1,0 +1,241 @@
+"""`perdure dev`: keeps one child process with the code of the moment, and replaces it when the code changes.
+
+New code is loaded by a child of its own while the one before goes on; only when that has worked is the old child
+drained, and then the new one takes over. Code that cannot be loaded never takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import time_ns
+from typing import Any
+
+from watchfiles import PythonFilter, awatch
+
+from perdure.cli.dev_child import NOT_LOADED
+from perdure.cli.loading import Place, shown_path
+from perdure.cli.printing import Printer
+from perdure.cli.serving import stamp
+from perdure.cli.wording import listed
+
+MARGIN_S = 5.0
+"""What a child gets beyond its drain before it is killed."""
+STEADY_S = 5.0
+"""A child that died sooner after its start is not started again before the code changes."""
+AGAIN_S = 1.0
+WATCH_MS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Dev:
+    """What to run."""
+
+    place: Place
+    watched: Sequence[Path]
+    log: str | None
+    slots: int
+    drain_s: float
+
+
+class Child:
+    """One child process and the way to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, way: socket.socket) -> None:
+        self.process = process
+        self.began = asyncio.get_running_loop().time()
+        self.leads = False
+        self._way = way
+
+    def tell(self, word: bytes) -> None:
+        try:
+            self._way.send(word + b"\n")
+        except OSError:  # it is gone, and its exit is about to be seen
+            return
+
+    async def words(self) -> str:
+        """The next thing that it says; empty when it has gone."""
+        loop = asyncio.get_running_loop()
+        try:
+            return (await loop.sock_recv(self._way, 64)).decode()
+        except OSError:
+            return ""
+
+    async def leave(self, timeout_s: float) -> None:
+        """Has it drain, and waits for its end; kills it when that takes too long."""
+        self.tell(b"drain")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.process.wait()
+        except TimeoutError:
+            self.kill()
+            await self.process.wait()
+
+    def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+
+    def close(self) -> None:
+        self._way.close()
+
+
+class Supervisor:
+    """The parent's side."""
+
+    def __init__(self, dev: Dev, printer: Printer) -> None:
+        self._dev = dev
+        self._printer = printer
+        self._child: Child | None = None
+        """Leads, or is draining."""
+        self._coming: Child | None = None
+        """Loads the code of the moment."""
+        self._first = True
+        self._signals = 0
+        self._code = 0
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Until a signal; the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled, number)
+        self._spawn(self._start())
+        watching = loop.create_task(self._watch())
+        await self._stopping.wait()
+        watching.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._coming is not None:
+            self._coming.kill()
+        if self._child is not None:
+            await self._child.leave(self._dev.drain_s + MARGIN_S)
+        return self._code
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _signalled(self, number: int) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            busy = self._child is not None and self._child.leads
+            self._say("stopping", "yellow", "running steps may end; again: stop at once" if busy else "")
+            self._stopping.set()
+        elif self._child is not None:
+            self._say("stopping", "yellow", "at once; what was running runs again at the next start")
+            self._code = 128 + number
+            self._child.kill()
+
+    # ------------------------------------------------------------------ code changes
+
+    async def _watch(self) -> None:
+        dev = self._dev
+        changes = awatch(*dev.watched, watch_filter=PythonFilter(), debounce=WATCH_MS * 4, step=WATCH_MS // 2)
+        async for batch in changes:
+            names = sorted({shown_path(path) for _, path in batch})
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            self._say("changed", "cyan", (listed(names[:3]) if not more else ", ".join(names[:3])) + more)
+            self._spawn(self._start())
+
+    async def _start(self) -> None:
+        """Loads the code of the moment in a new child, and lets that take over."""
+        if self._coming is not None:
+            self._coming.kill()
+        coming = self._coming = await self._new_child()
+        if not await self._loaded(coming):
+            return
+        before, self._child = self._child, coming
+        self._coming = None
+        if before is not None:
+            await before.leave(self._dev.drain_s + MARGIN_S)
+            before.close()
+        self._first = False
+        coming.tell(b"go")
+        await self._accompany(coming)
+
+    async def _loaded(self, coming: Child) -> bool:
+        """Whether it could load the code, and is still the newest."""
+        word = await coming.words()
+        if word:
+            return self._coming is coming
+        code = await coming.process.wait()
+        coming.close()
+        if self._coming is not coming:
+            return False
+        self._coming = None
+        if code != NOT_LOADED:
+            self._say("not loaded", "red", f"the code's process ended while it was imported ({_ended(code)})")
+        on = "the worker goes on with the code from before" if self._child is not None else "runs wait in the log"
+        self._say("waiting", "yellow", f"for a change that mends it; until then {on}")
+        return False
+
+    async def _accompany(self, child: Child) -> None:
+        """Sees to a child that leads, until it ends."""
+        child.leads = bool(await child.words())
+        code = await child.process.wait()
+        if self._stopping.is_set() or self._child is not child:
+            return
+        self._child = None
+        child.close()
+        self._say("died", "red", f"the worker's process ended by itself ({_ended(code)})")
+        if asyncio.get_running_loop().time() - child.began < STEADY_S:
+            self._say("waiting", "yellow", "for a change of the code before it is started again")
+            return
+        await asyncio.sleep(AGAIN_S)
+        if self._child is None and self._coming is None:
+            await self._start()
+
+    # ------------------------------------------------------------------ processes
+
+    async def _new_child(self) -> Child:
+        dev = self._dev
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        place = dev.place
+        given = {
+            "root": str(place.root),
+            "module": place.module,
+            "attribute": place.attribute,
+            "file": None if place.file is None else str(place.file),
+            "shown": place.shown,
+            "log": dev.log,
+            "slots": dev.slots,
+            "drain_s": dev.drain_s,
+            "first": self._first,
+        }
+        command = [sys.executable, "-u", "-m", "perdure.cli.dev_child", str(theirs.fileno()), json.dumps(given)]
+        process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
+        theirs.close()
+        return Child(process, ours)
+
+    def _say(self, what: str, style: str, rest: str) -> None:
+        shown = self._printer.style(what, style)
+        self._printer.say(f"{stamp(self._printer, time_ns() // 1_000)}  {shown}{f': {rest}' if rest else ''}")
+
+
+def _ended(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def run_dev(dev: Dev) -> int:
+    """Runs `perdure dev` until a signal; the exit code."""
+    printer = Printer(sys.stdout)
+    folders = listed(shown_path(folder) for folder in dev.watched)
+    printer.say(f"{printer.style('perdure dev', 'bold')} {dev.place.shown}")
+    printer.say(f"  watch  {folders}: a .py file that changes is loaded at once")
+    try:
+        return asyncio.run(_supervise(dev, printer))
+    finally:
+        printer.close()
+
+
+async def _supervise(dev: Dev, printer: Printer) -> int:
+    return await Supervisor(dev, printer).run()

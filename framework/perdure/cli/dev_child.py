@@ -1,0 +1,101 @@
+"""The process in which `perdure dev` runs an app: imports it, says so, waits for its turn, works, leaves.
+
+    python -m perdure.cli.dev_child FD JSON
+
+FD is one end of a socket pair. The child writes `loaded` and `ready`; the parent writes `go` and `drain`, and closing its
+end means `drain` too: a child never outlives its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from perdure.app import App
+from perdure.cli.loading import NotLoaded, Place, load
+from perdure.cli.places import shown_log
+from perdure.cli.printing import Printer
+from perdure.cli.serving import Serving, functions_of, serving, stamp
+from perdure.engine.engine import Engine
+from perdure.worker.process import run_until_signalled
+
+NOT_LOADED = 3
+"""The exit code of a child that cannot use the code; it has said why."""
+
+
+def main(fd: int, given: dict[str, Any]) -> int:
+    """Runs one generation of the app's code; the exit code."""
+    parent = socket.socket(fileno=fd)
+    printer = Printer(sys.stdout)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, _frame: os._exit(128 + caught))
+    place = Place(Path(given["root"]), given["module"], given["attribute"], _path(given["file"]), given["shown"])
+    try:
+        app = load(place)
+    except NotLoaded as error:
+        printer.say(f"{stamp(printer, _now())}  {printer.style('not loaded', 'red')}: {error}")
+        printer.close()
+        return NOT_LOADED
+    parent.sendall(b"loaded\n")
+    if _next_word(parent) != b"go":
+        return 0
+    how = Serving(given["log"], given["slots"], given["drain_s"], strict=True)
+    if given["first"]:
+        _introduce(app, how, printer)
+    try:
+        return _work(app, how, printer, parent)
+    finally:
+        printer.close()
+
+
+def _work(app: App, how: Serving, printer: Printer, parent: socket.socket) -> int:
+    @asynccontextmanager
+    async def worker() -> AsyncIterator[Engine]:
+        async with serving(app, how, printer, lambda: parent.sendall(b"ready\n")) as engine:
+            yield engine
+
+    async def told(_engine: Engine) -> None:
+        reader, _writer = await asyncio.open_connection(sock=parent)
+        await reader.readline()
+
+    # The parent says what signals mean; here they only do it.
+    return run_until_signalled(worker, drain_timeout_s=how.drain_s, until=told, say=lambda _line: None)
+
+
+def _introduce(app: App, how: Serving, printer: Printer) -> None:
+    printer.say(f"  log    {shown_log(how.log or app.log)}")
+    for line in functions_of(app) or [f"{app!r} has no function yet"]:
+        printer.say(f"  on     {line}")
+    printer.say("")
+
+
+def _next_word(parent: socket.socket) -> bytes:
+    word = b""
+    while not word.endswith(b"\n"):
+        piece = parent.recv(1)
+        if not piece:
+            return b""
+        word += piece
+    return word.strip()
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _now() -> int:
+    from time import time_ns
+
+    return time_ns() // 1_000
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2])))

@@ -1,0 +1,265 @@
+"""What happens to runs, as lines on a terminal while it happens: one line for each fact that counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from perdure.cli.printing import Printer
+from perdure.cli.wording import clock, cut, duration, error_line, moment, short_id, shortened
+from perdure.core import ops, payload
+from perdure.core.ids import shown_step
+from perdure.core.ops import EventData, Op
+from perdure.core.state import Run
+
+VALUE_WIDTH = 60
+NAME_WIDTH_MAX = 24
+SLOW_US = 1_000_000
+"""An attempt that runs for longer is mentioned while it runs."""
+RUNNING_MAX = 10_000
+_INVOKED = "perdure/function.invoked"
+_FAILED = "perdure/function.failed"
+_LEVELS = {"warning": "yellow", "error": "red", "debug": "dim"}
+
+Body = dict[str, Any]
+
+
+class LiveLog:
+    """An observer that prints. `now` is the clock, in µs; `brief` leaves out what went well."""
+
+    def __init__(
+        self, printer: Printer, functions: Iterable[str], now: Callable[[], int], *, brief: bool = False
+    ) -> None:
+        self._printer = printer
+        self._now = now
+        self._brief = brief
+        self._width = min(max([len(name) for name in functions], default=8), NAME_WIDTH_MAX)
+        self._running: dict[tuple[str, str], tuple[int, int, str]] = {}
+        """Attempts: number, when it began, function. Those already mentioned are gone."""
+
+    # ------------------------------------------------------------------ what an observer is told
+
+    def begun(self, run: Run) -> None:
+        if not self._brief:
+            self._line(run, self._now(), "started", "cyan", started_by(run))
+
+    def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
+        for name, body in ops:
+            if "key" in body:
+                self._running.pop((run.id, body["key"]), None)
+            handler = _OPS.get(name)
+            if handler is None or (self._brief and name not in _IN_BRIEF):
+                continue
+            told = handler(run, body, seen)
+            if told is not None:
+                verb, style, rest = told
+                step = shown_step(body["key"]) if "key" in body else ""
+                self._line(run, seen, verb, style, rest, step)
+
+    def attempt(self, run: Run, key: str, number: int) -> None:
+        if not self._brief and len(self._running) < RUNNING_MAX:
+            self._running[run.id, key] = (number, self._now(), run.function)
+
+    def lines(self, run: Run, lines: Sequence[Any]) -> None:
+        seen = self._now()
+        for line in lines:
+            fields: Mapping[str, Any] = line.fields
+            shown = " ".join(f"{name}={shortened(value, VALUE_WIDTH)}" for name, value in fields.items())
+            text = f"{line.message}  {self._printer.style(shown, 'dim')}" if shown else str(line.message)
+            style = _LEVELS.get(line.level, "")
+            self._line(run, seen, "│" if style in ("", "dim") else f"│ {line.level}:", style or "blue", text)
+
+    # ------------------------------------------------------------------ time
+
+    def tick(self) -> None:
+        """To be called now and then: mentions attempts that take long."""
+        now = self._now()
+        slow = [(place, known) for place, known in self._running.items() if now - known[1] >= SLOW_US]
+        for (run_id, key), (number, began, function) in slow:
+            del self._running[run_id, key]
+            again = f", attempt {number}" if number > 1 else ""
+            rest = f"for {duration(now - began)}{again}"
+            self._write(now, function, run_id, shown_step(key), "running", "blue", rest)
+
+    # ------------------------------------------------------------------ lines
+
+    def _line(self, run: Run, seen: int, verb: str, style: str, rest: str, step: str = "") -> None:
+        self._write(seen, run.function, run.id, step, verb, style, rest)
+
+    def _write(
+        self, seen: int, function: str, run_id: str, step: str, verb: str, style: str, rest: str
+    ) -> None:
+        styled = self._printer.style
+        parts = [
+            styled(clock(seen, parts=True), "dim"),
+            f"{cut(function, NAME_WIDTH_MAX):<{self._width}}",
+            styled(short_id(run_id), "dim"),
+        ]
+        if step:
+            parts.append(styled(step, "bold"))
+        parts.append(styled(verb, style) + (f" {rest}" if rest else ""))
+        self._printer.say("  ".join(parts))
+
+
+def started_by(run: Run) -> str:
+    """What a run began with, in words."""
+    event = run.event
+    data = _data(event)
+    if run.parent is not None:
+        return f"by run {short_id(run.parent)} {data}".rstrip()
+    if event["name"] == _INVOKED:
+        return f"by a call {data}".rstrip()
+    if event["name"] == _FAILED:
+        failed = payload.loads(event["data"]).get("run_id", "")
+        return f"since run {short_id(str(failed))} failed"
+    return f"by {event['name']} {data}".rstrip()
+
+
+def _data(event: EventData) -> str:
+    text = event["data"].decode(errors="replace")
+    return "" if text == "{}" else cut(text, VALUE_WIDTH)
+
+
+# --- the words for each op: verb, style, the rest of the line; None for what needs no line ----------------------------
+
+Told = tuple[str, str, str] | None
+
+
+def _output(data: bytes) -> str:
+    return "" if data == b"null" else f"→ {cut(data.decode(errors='replace'), VALUE_WIDTH)}"
+
+
+def _until(due: int | None, seen: int) -> str:
+    return "" if due is None else f"until {moment(due, seen)} ({duration(due - seen)})"
+
+
+def _step_done(_run: Run, body: Body, _seen: int) -> Told:
+    again = f", attempt {body['attempt']}" if body["attempt"] > 1 else ""
+    return "done", "green", f"in {duration(body['took'])}{again} {_output(body['result'])}".rstrip()
+
+
+def _attempt_failed(_run: Run, body: Body, seen: int) -> Told:
+    error = error_line(body["error"]["type"], body["error"]["message"])
+    again = f"again at {moment(body['retry_at'], seen)} (in {duration(body['retry_at'] - seen)})"
+    return "retrying", "yellow", f"attempt {body['attempt']} took {duration(body['took'])}: {error} · {again}"
+
+
+def _step_failed(_run: Run, body: Body, _seen: int) -> Told:
+    tries = f"after {body['attempt']} attempts" if body["attempt"] > 1 else f"in {duration(body['took'])}"
+    return "failed", "red", f"{tries}: {error_line(body['error']['type'], body['error']['message'])}"
+
+
+def _timer_set(_run: Run, body: Body, seen: int) -> Told:
+    return None if _own(body) else ("sleeping", "blue", _until(body["due"], seen))
+
+
+def _timer_fired(_run: Run, body: Body, _seen: int) -> Told:
+    return None if _own(body) else ("time is up", "blue", "")
+
+
+def _wait_opened(_run: Run, body: Body, seen: int) -> Told:
+    if body["signal"] is not None:
+        return "waiting", "blue", f"for signal {body['signal']} {_until(body['due'], seen)}".rstrip()
+    value: bytes = body["value"] or b""
+    condition = f" with {body['path']} = {value.decode(errors='replace')}" if body["path"] else ""
+    return "waiting", "blue", f"for {body['event']}{condition} {_until(body['due'], seen)}".rstrip()
+
+
+def _event_given(_run: Run, body: Body, _seen: int) -> Told:
+    return "received", "green", f"{body['event']['name']} {_data(body['event'])}".rstrip()
+
+
+def _signal_given(_run: Run, body: Body, _seen: int) -> Told:
+    return "received", "green", f"signal {body['name']} {cut(body['data'].decode(errors='replace'), VALUE_WIDTH)}"
+
+
+def _child_issued(_run: Run, body: Body, _seen: int) -> Told:
+    verb = "starts" if body["detached"] else "invokes"
+    return verb, "cyan", f"{body['function']} as run {short_id(body['run'])}"
+
+
+def _child_ended(_run: Run, body: Body, _seen: int) -> Told:
+    name, outcome = body["outcome"]
+    if name == ops.CHILD_DONE:
+        return "done", "green", _output(outcome["result"])
+    if name == ops.CHILD_FAILED:
+        return "failed", "red", error_line(outcome["error"]["type"], outcome["error"]["message"])
+    return "refused" if name == ops.CHILD_REFUSED else "cancelled", "red", outcome.get("reason", "")
+
+
+def _events_sent(_run: Run, body: Body, _seen: int) -> Told:
+    return "sent", "cyan", ", ".join(event["name"] for event in body["events"])
+
+
+def _dropped(_run: Run, body: Body, _seen: int) -> Told:
+    return None if _own(body) else ("given up", "dim", "")
+
+
+def _cancel_asked(_run: Run, body: Body, _seen: int) -> Told:
+    return "cancelling", "yellow", f"as asked{_because(body['reason'])}"
+
+
+def _resumed(_run: Run, _body: Body, _seen: int) -> Told:
+    return "resumed", "cyan", ""
+
+
+def _parked(run: Run, body: Body, _seen: int) -> Told:
+    hint = f"mend it, then: perdure runs resume {short_id(run.id)}"
+    return "parked", "yellow", f"{body['reason']}: {cut(body['detail'], 160)} · {hint}"
+
+
+def _value_set(_run: Run, body: Body, _seen: int) -> Told:
+    return "│", "dim", f"{body['name']} = {cut(body['value'].decode(errors='replace'), VALUE_WIDTH)}"
+
+
+def _run_done(run: Run, body: Body, _seen: int) -> Told:
+    return "completed", "green", f"in {_age(run)} {_output(body['result'])}".rstrip()
+
+
+def _run_failed(run: Run, body: Body, _seen: int) -> Told:
+    error = error_line(body["error"]["type"], body["error"]["message"])
+    return "failed", "red", f"after {_age(run)}: {error} · perdure runs show {short_id(run.id)}"
+
+
+def _run_cancelled(run: Run, body: Body, _seen: int) -> Told:
+    return "cancelled", "yellow", f"after {_age(run)}{_because(body['reason'])}"
+
+
+def _age(run: Run) -> str:
+    return duration(max(run.ended - (run.started or run.created), 0))
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _own(body: Body) -> bool:
+    """Timers of the event loop: asyncio.sleep and the like."""
+    return shown_step(body["key"]).startswith("~")
+
+
+_OPS: dict[str, Callable[[Run, Body, int], Told]] = {
+    ops.STEP_DONE: _step_done,
+    ops.ATTEMPT_FAILED: _attempt_failed,
+    ops.STEP_FAILED: _step_failed,
+    ops.TIMER_SET: _timer_set,
+    ops.TIMER_FIRED: _timer_fired,
+    ops.WAIT_OPENED: _wait_opened,
+    ops.EVENT_GIVEN: _event_given,
+    ops.SIGNAL_GIVEN: _signal_given,
+    ops.CHILD_ISSUED: _child_issued,
+    ops.CHILD_ENDED: _child_ended,
+    ops.EVENTS_SENT: _events_sent,
+    ops.STEP_ABANDONED: _dropped,
+    ops.TIMER_DROPPED: _dropped,
+    ops.WAIT_CLOSED: _dropped,
+    ops.CHILD_DROPPED: _dropped,
+    ops.CANCEL_ASKED: _cancel_asked,
+    ops.RESUMED_BY_USER: _resumed,
+    ops.PARKED: _parked,
+    ops.VALUE_SET: _value_set,
+    ops.RUN_DONE: _run_done,
+    ops.RUN_FAILED: _run_failed,
+    ops.RUN_CANCELLED: _run_cancelled,
+}
+_IN_BRIEF = frozenset({ops.ATTEMPT_FAILED, ops.STEP_FAILED, ops.PARKED, ops.RUN_FAILED, ops.RUN_CANCELLED})

@@ -1,0 +1,84 @@
+"""Which log a command means, and what people call it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from perdure.errors import LogError, UsageError
+
+if TYPE_CHECKING:
+    from perdure.client.client import Client
+    from perdure.index.reader import JournalReader
+    from perdure.logs import Log
+
+
+def url_of(given: str | None) -> str:
+    """The log's URL: `--log`, else `PERDURE_LOG`, else the file of the project."""
+    from perdure.config import log_url
+
+    return log_url(given)
+
+
+def file_of(url: str) -> Path | None:
+    """The file of an embedded log."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path[1:])).absolute() if parts.scheme == "sqlite" and parts.path[1:] else None
+
+
+def shown_log(url: str) -> str:
+    """A log as people see it."""
+    file = file_of(url)
+    if file is not None:
+        return str(file)
+    return f"{url} (gone with this process)" if url.startswith("memory:") else url
+
+
+@asynccontextmanager
+async def opened(given: str | None, *, make: bool = False) -> AsyncIterator[Log]:
+    """The log, open. Without `make`, one that is not there is an error: a reader makes no files."""
+    from perdure.logs import open_log
+
+    url = url_of(given)
+    file = file_of(url)
+    if url.startswith("memory:"):
+        raise UsageError(f"{url} lives inside one process, and this is another one; name a log with --log or PERDURE_LOG")
+    if not make and file is not None and not file.exists():
+        raise LogError(
+            f"there is no log at {file}: `perdure dev` makes one, or name yours with --log or PERDURE_LOG"
+        )
+    log = open_log(url)
+    await log.open()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+@asynccontextmanager
+async def read_log(given: str | None) -> AsyncIterator[JournalReader]:
+    """The journal of a log, folded up to its present end."""
+    from perdure.index.reader import JournalReader
+
+    async with opened(given) as log:
+        reader = JournalReader(log)
+        await reader.read()
+        yield reader
+
+
+@asynccontextmanager
+async def client_of(log: Log) -> AsyncIterator[Client]:
+    """A client on an open log."""
+    import os
+
+    from perdure.client.client import Client
+
+    client = Client(log, os.urandom)
+    await client.open()
+    try:
+        yield client
+    finally:
+        client.close()

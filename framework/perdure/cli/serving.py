@@ -1,0 +1,99 @@
+"""A worker of an app in this process, with its lines on the terminal: what `dev` and `worker` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.app import App
+from perdure.cli.live import LiveLog
+from perdure.cli.printing import Printer
+from perdure.cli.wording import clock, counted, error_line
+from perdure.client.connections import Connections
+from perdure.engine.engine import Engine
+
+READY_S = 5.0
+TICK_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a worker is to be run."""
+
+    log: str | None
+    """None: the app's own."""
+    slots: int
+    drain_s: float
+    brief: bool = False
+    strict: bool = False
+
+
+@asynccontextmanager
+async def serving(app: App, how: Serving, printer: Printer, ready: Callable[[], None]) -> AsyncIterator[Engine]:
+    """A worker that says what it does; `ready` is called when it leads what it is given."""
+    now = app.clock.now
+    live = LiveLog(printer, (function.id for function in app.functions), now, brief=how.brief)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: _trouble(printer, now(), context))
+    with ExitStack() as stack:
+        if how.log is not None:
+            stack.enter_context(app.borrowed(Connections(how.log), app.clock))
+        app.observers.append(live)
+        stack.callback(app.observers.remove, live)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            async with app.worker(slots=how.slots, drain_timeout=how.drain_s) as engine:
+                engine.services.strict = how.strict
+                tasks = [
+                    loop.create_task(_tell_ready(engine, printer, now, ready)),
+                    loop.create_task(_tick(live)),
+                ]
+                yield engine
+        finally:
+            for task in tasks:
+                task.cancel()
+            await app.close()
+
+
+async def _tell_ready(engine: Engine, printer: Printer, now: Callable[[], int], ready: Callable[[], None]) -> None:
+    count = engine.services.log.partitions
+    try:
+        async with asyncio.timeout(READY_S):
+            await engine.ready(range(count))
+        share = f"leads all {counted(count, 'partition')}"
+    except TimeoutError:
+        share = f"leads {len(engine.partitions)} of {count} partitions; other workers have the rest"
+    printer.say(f"{stamp(printer, now())}  {printer.style('ready', 'green')}: {share}")
+    ready()
+
+
+async def _tick(live: LiveLog) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        live.tick()
+
+
+def _trouble(printer: Printer, now: int, context: dict[str, Any]) -> None:
+    """Something failed that nobody waits for."""
+    error: BaseException | None = context.get("exception")
+    what = str(context.get("message", "")).removeprefix("perdure: ")
+    shown = f": {error_line(type(error).__name__, str(error), 400)}" if error is not None else ""
+    printer.say(f"{stamp(printer, now)}  {printer.style('trouble', 'red')}: {what}{shown}")
+
+
+def stamp(printer: Printer, now: int) -> str:
+    """The time at the beginning of a line."""
+    return printer.style(clock(now, parts=True), "dim")
+
+
+def functions_of(app: App) -> list[str]:
+    """One line for each function: what starts it."""
+    shown = [function for function in app.functions if function.kind == "run"]
+    width = max([len(function.id) for function in shown], default=0)
+    return [
+        f"{function.id:<{width}}  ← {', '.join(trigger.name for trigger in function.triggers) or 'started by name'}"
+        for function in shown
+    ]

@@ -1,0 +1,106 @@
+"""How times, durations, ids and values read on a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from perdure.core.ids import placement
+
+SHORT_ID = 6
+_OWN_FRAME = re.compile(r'  File ".*[/\\]perdure[/\\](?:execution|worker|engine)[/\\]')
+
+
+def duration(us: int) -> str:
+    """12 ms · 2.31 s · 4m 5s · 3h 2m · 6d 4h."""
+    if us < 1_000:
+        return f"{max(us, 0)} µs"
+    if us < 1_000_000:
+        return f"{us / 1_000:.3g} ms" if us < 99_500 else f"{us / 1_000:.0f} ms"
+    seconds = us / 1_000_000
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    for size, name, part, part_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size}{name}" + (f" {rest}{part_name}" if rest else "")
+    return f"{whole} s"
+
+
+def clock(us: int, *, parts: bool = False) -> str:
+    """The local time of day; with milliseconds when `parts`."""
+    text = _local(us).strftime("%H:%M:%S")
+    return f"{text}.{us // 1_000 % 1_000:03d}" if parts else text
+
+
+def moment(us: int, now: int) -> str:
+    """A local time, with as much of the date as is needed."""
+    at, today = _local(us), _local(now)
+    if at.date() == today.date():
+        return at.strftime("%H:%M:%S")
+    if abs(us - now) < 300 * 86_400 * 1_000_000:
+        return at.strftime("%a %d %b %H:%M")
+    return at.strftime("%d %b %Y %H:%M")
+
+
+def _local(us: int) -> datetime:
+    return datetime.fromtimestamp(us / 1_000_000, UTC).astimezone()
+
+
+def iso(us: int) -> str | None:
+    """The instant for programs, in UTC; None for one that has not come."""
+    if not us:
+        return None
+    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{us % 1_000_000:06d}Z"
+
+
+def short_id(run_id: str) -> str:
+    """What a run is called in lists: enough to find it by."""
+    if placement(run_id) is not None:
+        return run_id.partition("-")[2][:SHORT_ID]
+    return run_id
+
+
+def shortened(value: object, width: int) -> str:
+    """A value as JSON on one line, cut to a width."""
+    return cut(json.dumps(value, ensure_ascii=False, default=str), width)
+
+
+def cut(text: str, width: int) -> str:
+    """Text on one line, cut to a width."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+
+
+def error_line(error_type: str, message: str, width: int = 160) -> str:
+    """An error on one line: perdure's own by their short names."""
+    name = error_type.rpartition(".")[2] if error_type.startswith("perdure.") else error_type
+    return cut(f"{name}: {message}" if message else name, width)
+
+
+def users_part(traceback: str) -> str:
+    """A traceback without the frames of perdure that lie between the user's."""
+    kept: list[str] = []
+    own = False
+    for line in traceback.rstrip().splitlines():
+        if line.startswith('  File "'):
+            own = _OWN_FRAME.match(line) is not None
+        elif not line.startswith("    "):
+            own = False
+        if not own:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """a, b and c."""
+    known = list(names)
+    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} {last} {known[-1]}" if known else "none"
+
+
+def counted(number: int, what: str, many: str = "") -> str:
+    """1 run, 2 runs."""
+    return f"{number:,} {what if number == 1 else many or what + 's'}"

@@ -1,0 +1,251 @@
+"""What must hold of a partition's state between any two records: every live run is waiting for something, and so on.
+
+`check` looks at one partition, `check_between` at what two partitions say of each other. Neither repairs anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from perdure.core import codec, ops, routing
+from perdure.core.state import STILL, PartitionState, Pending, Run
+from perdure.errors import EncodingError
+
+__all__ = ["Violation", "check", "check_between"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that can never be, if the engine is right and the log is whole."""
+
+    partition: int
+    rule: str
+    """Short and stable: what should hold."""
+    subject: str
+    """The run, cell or channel of which it does not."""
+    detail: str
+
+
+Found = Iterator[tuple[str, str]]
+"""Subjects and details."""
+
+
+def check(state: PartitionState) -> list[Violation]:
+    """Everything that is wrong with one partition's state."""
+    return [
+        Violation(state.number, rule, subject, detail)
+        for rule, find in _RULES.items()
+        for subject, detail in find(state)
+    ]
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def _going_on(state: PartitionState) -> Found:
+    for run in state.live_runs():
+        if run.status in STILL or run.pending or run.inbox:
+            continue
+        if run.status == "queued" or (run.status == "scheduled" and run.not_before > 0):
+            continue
+        if not _ends_after_attempts(run):
+            yield run.id, f"it is {run.status}, and no step, timer, wait, child or start of it is pending"
+
+
+def _ends_after_attempts(run: Run) -> bool:
+    """Whether its body may have ended while attempts that it gave up were in flight: the end is recorded after them."""
+    if not run.history:
+        return False
+    try:
+        _, commit = codec.decode(run.history[-1])
+    except EncodingError:
+        return False
+    return any(
+        name == ops.STEP_ABANDONED
+        for change in commit["changes"]
+        if change["entity"] == run.id
+        for name, _ in change["ops"]
+    )
+
+
+def _placed(state: PartitionState) -> Found:
+    for run_id, run in state.runs.items():
+        home = routing.run_partition(run_id, state.partitions)
+        if home != state.number:
+            yield run_id, f"its journal is partition {home}"
+        if run.id != run_id:
+            yield run_id, f"it is kept under the name of another, {run.id}"
+
+
+def _counted(state: PartitionState) -> Found:
+    for run in state.runs.values():
+        if min(run.ops, run.size, run.prev, run.created) < 0:
+            yield run.id, f"ops={run.ops}, size={run.size}, prev={run.prev}, created={run.created}"
+        for key, pending in run.pending.items():
+            if min(pending.attempt, pending.suspect, pending.alone) < 0:
+                numbers = f"attempt={pending.attempt}, suspect={pending.suspect}, alone={pending.alone}"
+                yield f"{run.id} {key}", numbers
+
+
+def _timed(state: PartitionState) -> Found:
+    for run in state.live_runs():
+        for key, pending in run.pending.items():
+            if pending.kind == "timer" and pending.due is None:
+                yield f"{run.id} {key}", "it would never fire"
+
+
+def _closed(state: PartitionState) -> Found:
+    noted = {run_id for _, run_id in state.ended}
+    for run in state.runs.values():
+        if run.live:
+            continue
+        if run.pending or run.inbox or run.history:
+            left = f"{len(run.pending)} pending, {len(run.inbox)} in the inbox, {len(run.history)} commits"
+            yield run.id, f"it is {run.status} and still holds {left}"
+        if run.id not in noted:
+            yield run.id, f"it is {run.status}, and nothing will ever forget it"
+
+
+# --- waits ------------------------------------------------------------------------------------------------------------
+
+
+def _waits(run: Run) -> Iterator[tuple[str, Pending]]:
+    return ((key, pending) for key, pending in run.pending.items() if pending.kind == "wait")
+
+
+def _answered(run: Run, key: str) -> bool:
+    """Whether what it waits for has arrived, and only the body's turn is missing."""
+    return any(item.body.get("key") == key for item in run.inbox)
+
+
+def _subscribed(state: PartitionState) -> Found:
+    for run in state.live_runs():
+        for key, pending in _waits(run):
+            where = (pending.name, pending.path, pending.value)
+            if routing.cell_partition(*where, state.partitions) != state.number or _answered(run, key):
+                continue
+            cell = state.cells.get(where)
+            if cell is None or (run.id, key) not in cell.subscriptions:
+                yield f"{run.id} {key}", f"it waits for {_shown(pending)}, and its cell here does not know it"
+
+
+def _announced(state: PartitionState) -> Found:
+    for run in state.live_runs():
+        for key, pending in _waits(run):
+            if (pending.name, pending.path) not in state.announced:
+                yield f"{run.id} {key}", f"it waits for {_shown(pending)}, and no partition was asked to pair it"
+
+
+def _cells_placed(state: PartitionState) -> Found:
+    for name, path, value in state.cells:
+        home = routing.cell_partition(name, path, value, state.partitions)
+        if home != state.number:
+            yield f"cell {name}", f"the cell of {path or 'all'} = {value!r} belongs to partition {home}"
+
+
+def _shown(pending: Pending) -> str:
+    condition = f" with {pending.path} = {pending.value.decode(errors='replace')}" if pending.path else ""
+    return pending.name + condition
+
+
+# --- channels and events ----------------------------------------------------------------------------------------------
+
+
+def _contiguous(state: PartitionState) -> Found:
+    for target, queue in state.outbox.items():
+        last = state.outbound.get(target, 0)
+        numbers = [seq for seq, _ in queue]
+        if numbers and numbers != list(range(last - len(numbers) + 1, last + 1)):
+            yield f"channel to {target}", f"it holds {numbers[0]} to {numbers[-1]} of {last}, with gaps"
+
+
+def _channels_counted(state: PartitionState) -> Found:
+    for name, known in (("to", state.outbound), ("from", state.inbound), ("of events from", state.origins)):
+        for other, seq in known.items():
+            if seq < 0:
+                yield f"channel {name} {other}", f"it stands at {seq}"
+
+
+def _owned(state: PartitionState) -> Found:
+    if state.epoch < 0 or bool(state.epoch) != bool(state.owner):
+        yield f"epoch {state.epoch}", f"its owner is {state.owner.hex() or 'nobody'}"
+
+
+def _delayed(state: PartitionState) -> Found:
+    for offset in state.delayed:
+        if offset >= state.next:
+            yield f"event at {offset}", f"it is kept for later, and was not read: {state.next} is next"
+
+
+def _settled(state: PartitionState) -> Found:
+    if state.local:
+        yield "fold", f"{len(state.local)} messages to itself were not taken in the record that made them"
+
+
+_RULES: dict[str, Callable[[PartitionState], Found]] = {
+    "every live run waits for something": _going_on,
+    "a run is where its id says": _placed,
+    "counters are not negative": _counted,
+    "a timer has a time": _timed,
+    "an ended run holds nothing": _closed,
+    "a wait is subscribed": _subscribed,
+    "a match path in use is announced": _announced,
+    "a cell is where its name says": _cells_placed,
+    "a channel has no gaps": _contiguous,
+    "a channel counts up": _channels_counted,
+    "a claim has an owner": _owned,
+    "a delayed event was read": _delayed,
+    "a record is folded as a whole": _settled,
+}
+
+
+# --- between partitions -----------------------------------------------------------------------------------------------
+
+
+def check_between(states: Sequence[PartitionState]) -> list[Violation]:
+    """What partitions say of each other: all of a log, in order. A pair with messages under way is not judged.
+
+    The states need not be of one moment: whatever was read of one and not yet of the other is a message under way.
+    """
+    found: list[Violation] = []
+    for state in states:
+        for run in state.live_runs():
+            for key, pending in run.pending.items():
+                fault = _elsewhere(states, state, run, key, pending)
+                if fault is not None:
+                    found.append(Violation(state.number, *fault))
+    return found
+
+
+def _elsewhere(
+    states: Sequence[PartitionState], state: PartitionState, run: Run, key: str, pending: Pending
+) -> tuple[str, str, str] | None:
+    if _answered(run, key):
+        return None
+    if pending.kind == "wait":
+        where = (pending.name, pending.path, pending.value)
+        other = states[routing.cell_partition(*where, state.partitions)]
+        if other is state or not _calm(state, other):
+            return None  # one partition's own affairs are `check`'s
+        cell = other.cells.get(where)
+        if cell is not None and (run.id, key) in cell.subscriptions:
+            return None
+        detail = f"it waits for {_shown(pending)}, and the cell in partition {other.number} does not know it"
+        return "a wait is subscribed", f"{run.id} {key}", detail
+    if pending.kind == "child":
+        other = states[routing.run_partition(pending.name, state.partitions)]
+        child = other.runs.get(pending.name)
+        if (other is not state and not _calm(state, other)) or (child is not None and child.live):
+            return None
+        what = "is not there" if child is None else f"is {child.status}"
+        return "an awaited child is live", f"{run.id} {key}", f"its child {pending.name} {what}"
+    return None
+
+
+def _calm(one: PartitionState, other: PartitionState) -> bool:
+    """Whether each has everything that the other sent it."""
+    return all(
+        a.outbound.get(routing.journal_target(b.number), 0) == b.inbound.get(a.origin, 0)
+        for a, b in ((one, other), (other, one))
+    )

@@ -1,0 +1,90 @@
+"""Steps that may have killed their worker, one at a time (A8).
+
+Every step that was in flight when an owner vanished is noted. From the second time on it is a suspect: it waits here
+until it can run with no other suspect beside it, and the note that it does is read back before it starts. So a step
+that kills its worker every time is found out, and those that only stood beside it are not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from perdure.core.facts import Fact
+from perdure.core.limits import Limits
+from perdure.core.ops import Failure
+from perdure.core.state import Pending
+
+
+class Journal(Protocol):
+    """Where the notes go: the life of a claim."""
+
+    @property
+    def live(self) -> bool: ...
+
+    def append(
+        self, name: str, body: dict[str, Any], on_read: Callable[[Fact, str | None], None], *, key: str = ""
+    ) -> None: ...
+
+
+SUSPECT_FROM = 2
+"""Unclean takeovers after which a step runs alone."""
+
+
+def is_suspect(pending: Pending | None) -> bool:
+    return pending is not None and pending.suspect >= SUSPECT_FROM
+
+
+def is_convicted(pending: Pending | None, limits: Limits) -> bool:
+    """Whether the step was the only suspect each time when its worker died."""
+    return pending is not None and pending.alone >= limits.takeovers_alone_max
+
+
+def worker_died(times: int) -> Failure:
+    """The error of a step that is not started again."""
+    message = (
+        f"the worker died {times} times while this step ran, with no other suspect beside it; it is not started again."
+        " Look for memory, native code or an exit in it, then run the function anew"
+    )
+    return {"type": "perdure.WorkerDied", "message": message, "traceback": ""}
+
+
+class Suspects:
+    """The suspects of one process, in line."""
+
+    def __init__(self) -> None:
+        self._line: deque[tuple[Journal, str, str, Callable[[], None]]] = deque()
+        self._running: tuple[Journal, str, str] | None = None
+
+    def admit(self, life: Journal, run_id: str, key: str, start: Callable[[], None]) -> None:
+        """Starts the step when it is its turn and the note is read back."""
+        self._line.append((life, run_id, key, start))
+        self._next()
+
+    def finished(self, run_id: str, key: str) -> None:
+        """An attempt ended; if it was the suspect's, the next one may start."""
+        if self._running is not None and self._running[1:] == (run_id, key):
+            self._running = None
+            self._next()
+
+    def _next(self) -> None:
+        while self._running is None and self._line:
+            life, run_id, key, start = self._line.popleft()
+            if not life.live:
+                continue
+            self._running = (life, run_id, key)
+
+            def noted(_fact: Fact, void: str | None, start: Callable[[], None] = start) -> None:
+                if void is None:
+                    start()
+
+            life.append("Resumed", {"steps": [{"run": run_id, "key": key, "alone": True}]}, noted)
+            return
+
+    def drop(self, life: Journal) -> None:
+        """A claim is over: what waited under it waits under the next one."""
+        self._line = deque(entry for entry in self._line if entry[0] is not life)
+        if self._running is not None and self._running[0] is life:
+            self._running = None
+        self._next()

@@ -1,0 +1,45 @@
+"""The names that perdure gives to what it observes: span attributes, span events, loggers. They are public."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCOPE: Final = "perdure"
+"""The instrumentation scope of all spans."""
+
+APP: Final = "perdure.app"
+"""The app's name; on run spans."""
+FUNCTION_ID: Final = "perdure.function.id"
+RUN_ID: Final = "perdure.run.id"
+RUN_STATUS: Final = "perdure.run.status"
+""" "completed", "failed" or "cancelled"."""
+RUN_REASON: Final = "perdure.run.reason"
+"""Why a run was cancelled."""
+PARENT_RUN_ID: Final = "perdure.run.parent_id"
+"""The run that invoked this one and waits for it."""
+TAG: Final = "perdure.run.tag."
+"""The beginning of the names of a run's tags; on run spans."""
+EVENT_NAME: Final = "perdure.event.name"
+EVENT_ID: Final = "perdure.event.id"
+STEP_ID: Final = "perdure.step.id"
+"""The step's id, with its index when it was used before in the run."""
+STEP_KIND: Final = "perdure.step.kind"
+""" "step", "sleep", "wait", "signal", "invoke", "start" or "send"."""
+STEP_STATUS: Final = "perdure.step.status"
+""" "completed", "failed", "timed out" or "abandoned"."""
+STEP_ATTEMPTS: Final = "perdure.step.attempts"
+ATTEMPT: Final = "perdure.attempt"
+"""The number of the attempt, from 1; on attempt spans."""
+
+EXCEPTION: Final = "exception"
+"""The span event of a failure, and its attributes, as OpenTelemetry names them."""
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+PARKED: Final = "perdure.parked"
+"""The span event of a run that stands still until other code, or a person, comes."""
+RESUMED: Final = "perdure.resumed"
+DETAIL: Final = "perdure.detail"
+
+RUN_LOGGER: Final = "perdure.run"
+"""The logger of what bodies say with `ctx.log`."""
