@@ -16,14 +16,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from fakes import ledger, payments
 from orders import Order, OrderPlaced, ParcelDelivered, app, process_order
 from rich.console import Console
 
 from perdure import PerdureError
+from perdure.core.ops import Op
+from perdure.core.state import Run
+from perdure.observability.observer import Observer
 
 PATIENCE_S = 60
 ORDER = OrderPlaced(
@@ -36,24 +38,24 @@ WANTED = Counter({"warehouse reserve": 1, "warehouse pack": 3, "warehouse ship":
 # --- in the worker's process ------------------------------------------------------------------------------------------
 
 
-class Narrator:
-    """An observer of the worker: says on stdout, as JSON lines, what is recorded."""
+class Narrator(Observer):
+    """Says on stdout, as JSON lines, what the worker does, and what is recorded."""
 
-    def begun(self, run: Any) -> None:
-        self.say(run, "resumes" if run.started else "begins")
+    def begun(self, run: Run) -> None:
+        self.say("begins", run)
 
-    def attempt(self, run: Any, key: str, number: int) -> None:
-        self.say(run, "attempts", key)
+    def woken(self, run: Run) -> None:
+        self.say("goes on", run)
 
-    def accepted(self, run: Any, ops: Sequence[tuple[str, dict[str, Any]]], seen: int) -> None:
+    def attempt(self, run: Run, key: str, number: int) -> None:
+        self.say("attempts", run, key)
+
+    def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
         for name, body in ops:
-            self.say(run, name.removeprefix("perdure."), body.get("key", ""), body.get("event"))
+            self.say(name.removeprefix("perdure."), run, body.get("key", ""), body.get("event"))
 
-    def lines(self, run: Any, lines: Sequence[Any]) -> None:
-        pass
-
-    def say(self, run: Any, what: str, key: str = "", about: Any = None) -> None:
-        about = about if isinstance(about, str) else ""
+    def say(self, what: str, run: Run, key: str = "", event: object = None) -> None:
+        about = event if isinstance(event, str) else ""
         line = {"what": what, "function": run.function, "step": key.partition("/")[2], "about": about}
         print(json.dumps(line), flush=True)
 
@@ -88,7 +90,7 @@ class Stage:
         match what:
             case "begins":
                 self.act(who, f"{function} begins", "dim")
-            case "resumes":
+            case "goes on":
                 self.act(who, f"{function} goes on over its record", "cyan")
             case "attempts":
                 self.act(who, f"  … {step}", "dim")
@@ -188,7 +190,7 @@ async def play(stage: Stage, workers: list[Worker]) -> tuple[Order, list[int]]:
     return order, codes
 
 
-async def until(worker: Worker, happened: Any) -> None:
+async def until(worker: Worker, happened: Callable[[], bool]) -> None:
     """Returns once something has happened. Raises RuntimeError when the worker ends instead."""
 
     def look() -> bool:

@@ -45,7 +45,7 @@ class Shipment(Event, name="order/shipment-due"):
 
 class Order(BaseModel):
     order_id: str
-    status: Literal["sold out", "declined", "delivered", "lost"]
+    status: Literal["sold out", "unpaid", "delivered", "lost"]
     charge: str | None = None
     tracking: str | None = None
 
@@ -80,8 +80,10 @@ async def process_order(ctx: Context[OrderPlaced]) -> Order:
         charge = await ctx.step.invoke("pay", pay, Payment(card=order.card, cents=order.cents), timeout="1h")
     except StepError as error:
         await ctx.step.run("release", warehouse.release, reservation)
-        await ctx.step.run("ask-for-another-card", mail.send, order.email, "declined", why=error.message)
-        return Order(order_id=order.order_id, status="declined")
+        await ctx.step.run(
+            "ask-for-another-card", mail.send, order.email, "payment-failed", why=error.message
+        )
+        return Order(order_id=order.order_id, status="unpaid")
 
     async with asyncio.TaskGroup() as side_by_side:
         side_by_side.create_task(ctx.step.run("confirm", mail.send, order.email, "paid", cents=charge.cents))

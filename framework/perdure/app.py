@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from perdure.authoring.events import Event
 from perdure.authoring.functions import Function, OnError, make_function
@@ -90,6 +90,7 @@ class App:
     @overload
     def function(
         self,
+        /,
         *,
         on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
         id: str | None = None,
@@ -101,20 +102,44 @@ class App:
         on_error: OnError = "fail",
     ) -> FunctionDecorator: ...
 
-    def function(self, body: Callable[..., Any] | None = None, /, **keywords: Any) -> Any:
+    def function(
+        self,
+        body: Callable[..., Any] | None = None,
+        /,
+        *,
+        on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+        id: str | None = None,  # noqa: A002
+        name: str | None = None,
+        version: str | None = None,
+        retries: int | None = None,
+        retry: Retry | None = None,
+        on_failure: OnFailure | None = None,
+        on_error: OnError = "fail",
+    ) -> Function[Any, Any] | FunctionDecorator:
         """Declares a durable function.
 
         `on` is an event name, an `Event` class, a `Trigger`, or a list of these. `retries` (or
-        `retry=Retry(...)`) holds for each step. `on_failure` handles a failed run, durably. `on_error="pause"` parks a run that an error left,
-        until it is resumed. Raises UsageError for what cannot work, and for an id that is taken.
+        `retry=Retry(...)`) holds for each step. `on_failure` handles a failed run, durably. `on_error="pause"`
+        parks a run that an error left, until it is resumed. Raises UsageError for what cannot work, and for an id
+        that is taken.
         """
 
         def declare(body: Callable[..., Any]) -> Function[Any, Any]:
-            made = make_function(body, **keywords)
+            made = make_function(
+                body,
+                on=on,
+                id=id,
+                name=name,
+                version=version,
+                retries=retries,
+                retry=retry,
+                on_failure=on_failure,
+                on_error=on_error,
+            )
             self.functions.add(made)
             return made
 
-        return declare if body is None else declare(body)
+        return cast(FunctionDecorator, declare) if body is None else declare(body)
 
     # ------------------------------------------------------------------ sending
 
@@ -139,7 +164,7 @@ class App:
         many = not isinstance(event, str | Event | Mapping)
         if many and any(given is not None for given in (data, id, key, ts, v)):
             raise UsageError("a list of events takes no data=, id=, key=, ts= or v=; give each event its own")
-        inputs: Iterable[EventInput] = event if many else (event,)  # type: ignore[assignment]
+        inputs = cast(Iterable[EventInput], event if many else (event,))
         events = [self._event(client, e, data, id=id, key=key, ts=ts, v=v) for e in inputs]
         await client.send(events)
         return [e["id"] for e in events]
@@ -181,11 +206,9 @@ class App:
     def _start_event(self, client: Client, function: Function[Any, Any], event: object) -> EventData:
         if isinstance(event, Event):
             return self._event(client, event, None)
-        if isinstance(event, Mapping) and "name" in event and "data" in event:
-            return self._event(client, event, None)  # pyright: ignore[reportUnknownArgumentType]
         return to_event(
             "perdure/function.invoked",
-            {} if event is None else event,
+            cast(object, {} if event is None else event),
             now_us=self.clock.now(),
             make_id=client.make_id,
             data_bytes_max=self.limits.event_bytes_max,
@@ -199,11 +222,11 @@ class App:
     # ------------------------------------------------------------------ running
 
     @asynccontextmanager
-    async def worker(self, *, slots: int = 100, drain_timeout: float = 10.0) -> AsyncIterator[Engine]:
+    async def worker(self, *, slots: int = 100, drain_timeout: float = 10.0) -> AsyncGenerator[Engine]:
         """A worker inside this process and event loop; ready when entered, drained when left.
 
-        `slots` bounds the attempts of steps that run at once. `drain_timeout` (seconds) is how long running attempts
-        may take to finish at the end.
+        `slots` bounds the attempts of steps that run at once. `drain_timeout` (seconds) is how long running
+        attempts may take to finish at the end.
         """
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
@@ -218,9 +241,10 @@ class App:
             entropy=os.urandom,
         )
         services.clients[connection.client.id] = connection.client.take
-        engine = Engine(services, self.functions.definitions())
+        engine = Engine(self.name, services, self.functions.definitions())
         await engine.start()
         try:
+            await engine.ready()
             yield engine
         finally:
             engine.drain()
@@ -240,7 +264,7 @@ class App:
             await self._connections.close()
 
     @contextmanager
-    def borrowed(self, connections: Connections, clock: Clock) -> Iterator[None]:
+    def borrowed(self, connections: Connections, clock: Clock) -> Generator[None]:
         """Uses another log and clock for a while: what a test environment does."""
         before = self._connections, self.clock
         self._connections, self.clock = connections, clock
@@ -259,5 +283,5 @@ class App:
             log = (
                 self._log if self._log is not None and not isinstance(self._log, str) else log_url(self._log)
             )
-            self._connections = Connections(log)
+            self._connections = Connections(self.name, log)
         return self._connections

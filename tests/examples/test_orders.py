@@ -73,9 +73,9 @@ async def test_a_declined_card_puts_the_goods_back() -> None:
     async with environment(app) as env:
         run = await env.start(process_order, placed(card=payments.DECLINED))
         assert run.status == "completed"
-        assert run.result.status == "declined"
+        assert run.result.status == "unpaid"
         assert warehouse_did() == ["reserve", "release"]
-        assert letters() == ["declined"]
+        assert letters() == ["payment-failed"]
         assert payments.charges() == []
 
 

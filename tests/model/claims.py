@@ -1,4 +1,4 @@
-"""Claims and commits: workers that take turns at one partition, and whose appends come late, in another order, or never.
+"""Claims and commits: workers take turns at one partition, and their appends come late, in another order, or never.
 
 A worker reads the journal one record at a time, claims when it has read all, and leads once it read its own claim.
 Its appends are under way until they land; appends of one producer land in order. A delivery may be reported as failed
@@ -92,11 +92,15 @@ def history(view: View, entity: str) -> Hashable:
 class Claims:
     """The model under one set of rules; `planted` stands in for the real fold."""
 
-    def __init__(self, rules: Rules | None = None, bounds: Bounds | None = None, planted: Fold | None = None) -> None:
+    def __init__(
+        self, rules: Rules | None = None, bounds: Bounds | None = None, planted: Fold | None = None
+    ) -> None:
         self.rules, self.bounds = rules or Rules(), bounds or Bounds()
         self.records = Records()
         state = PartitionState(0, 1)
-        state.limits = replace(state.limits, ended_runs_max=0)  # an ended run is forgotten: its id may live again
+        state.limits = replace(
+            state.limits, ended_runs_max=0
+        )  # an ended run is forgotten, and its id lives again
         self.views = Views(
             self.records, state, planted or (by_revision if self.rules.guard == "revision" else fold)
         )
@@ -112,7 +116,12 @@ class Claims:
 
     def _start(self, entity: str, life: int) -> int:
         start = {"function": "f", "event": event(id=f"{entity}{life}"), "tags": {}}
-        body = {"id": f"start {entity} {life}", "run": entity, "client": None, "body": ("perdure.StartRun", start)}
+        body = {
+            "id": f"start {entity} {life}",
+            "run": entity,
+            "client": None,
+            "body": ("perdure.StartRun", start),
+        }
         return self.records.make(f"start of {entity}", "Command", body)
 
     def _owner(self, index: int, worker: Worker) -> bytes:
@@ -120,7 +129,9 @@ class Claims:
         number = worker.producer if self.rules.after_failure == "claim" else index
         return b"owner" + bytes([number]) * 11
 
-    def _commit(self, index: int, worker: Worker, view: View, number: int, entities: tuple[str, ...], op: Any) -> int:
+    def _commit(
+        self, index: int, worker: Worker, view: View, number: int, entities: tuple[str, ...], op: Any
+    ) -> int:
         changes: list[dict[str, Any]] = []
         for entity in entities:
             run = view.state.runs[entity]
@@ -145,7 +156,10 @@ class Claims:
         yield from self._lands(world)
         if world.lives < self.bounds.lives and not self.views.of(world.log).state.runs.get(RUN):
             record = self._start(RUN, world.lives)
-            yield "a client starts the run again", world._replace(log=(*world.log, record), lives=world.lives + 1)
+            yield (
+                "a client starts the run again",
+                world._replace(log=(*world.log, record), lives=world.lives + 1),
+            )
 
     def _put(self, world: World, index: int, worker: Worker, *appended: int, **counts: Any) -> World:
         workers = (*world.workers[:index], worker, *world.workers[index + 1 :])
@@ -157,7 +171,9 @@ class Claims:
         if worker.mode == "idle" and caught_up and world.claims < self.bounds.claims:
             epoch = self.views.of(world.log).state.epoch + 1
             stamp = Stamp(self._owner(index, worker), epoch, 0)
-            record = self.records.make(f"claim {epoch} of W{index}", "Claim", {"epoch": epoch, "worker": ""}, stamp=stamp)
+            record = self.records.make(
+                f"claim {epoch} of W{index}", "Claim", {"epoch": epoch, "worker": ""}, stamp=stamp
+            )
             claiming = worker._replace(mode="claiming", epoch=epoch)
             yield (
                 f"W{index} claims epoch {epoch}",
@@ -189,7 +205,10 @@ class Claims:
             mode = "leading" if self.rules.after_failure == "same" else "idle"
             after = worker._replace(mode=mode, producer=world.producers, unread=())
             counts = {"producers": world.producers + 1, "failures": world.failures + 1}
-            yield f"W{index}: delivery reported as failed; a new producer", self._put(world, index, after, **counts)
+            yield (
+                f"W{index}: delivery reported as failed; a new producer",
+                self._put(world, index, after, **counts),
+            )
 
     def _lands(self, world: World) -> Iterator[tuple[str, World]]:
         living = {worker.producer for worker in world.workers if worker.mode != "idle"}

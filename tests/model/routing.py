@@ -151,7 +151,9 @@ class Routing:
                 yield from self._leads(world, index, router, self.views.of(world.log[: router.position]))
         yield from self._lands(world)
 
-    def _put(self, world: World, index: int, router: Router, *appends: tuple[str, int, int], **counts: Any) -> World:
+    def _put(
+        self, world: World, index: int, router: Router, *appends: tuple[str, int, int], **counts: Any
+    ) -> World:
         routers = (router, world.routers[1]) if index == 0 else (world.routers[0], router)
         flight = world.flight + tuple((router.producer, *append) for append in appends)
         return world._replace(routers=routers, flight=flight, **counts)
@@ -184,18 +186,27 @@ class Routing:
             yield from self._proposes(world, index, router, view)
         if world.deployed and not router.configured and state.config["version"] < 2:
             record = self._record("config 2", "Config", CONFIGS[1], router, view)
-            yield f"R{index} appends config 2", self._put(world, index, router._replace(configured=True), ("j0", 0, record))
+            yield (
+                f"R{index} appends config 2",
+                self._put(world, index, router._replace(configured=True), ("j0", 0, record)),
+            )
         queue = state.outbox.get(self.bounds.channel, ())
         unsent = next(((seq, value) for seq, value in queue if seq > router.sent), None)
         if unsent is not None:
             record = self._message(*unsent)
             sending = (self.bounds.channel, unsent[0], record)
-            yield f"R{index} sends m{unsent[0]}", self._put(world, index, router._replace(sent=unsent[0]), sending)
+            yield (
+                f"R{index} sends m{unsent[0]}",
+                self._put(world, index, router._replace(sent=unsent[0]), sending),
+            )
         floor = router.appended if self.rules.acks == "appended" else router.sent
         if queue and queue[0][0] <= floor and world.acks < self.bounds.acks:
             body = {"changes": [], "acks": [{"target": self.bounds.channel, "seq": floor}]}
             record = self._record(f"ack {floor}", "Commit", body, router, view)
-            yield f"R{index} appends ack {floor}", self._put(world, index, router, ("j0", 0, record), acks=world.acks + 1)
+            yield (
+                f"R{index} appends ack {floor}",
+                self._put(world, index, router, ("j0", 0, record), acks=world.acks + 1),
+            )
 
     def _proposes(self, world: World, index: int, router: Router, view: View) -> Iterator[tuple[str, World]]:
         state = view.state
@@ -208,7 +219,10 @@ class Routing:
             proposals.append((f"due {due['offsets']}", "Due", due))
         for name, kind, body in proposals:
             record = self._record(name, kind, body, router, view)
-            yield f"R{index} appends {name}", self._put(world, index, router._replace(proposed=record), ("j0", 0, record))
+            yield (
+                f"R{index} appends {name}",
+                self._put(world, index, router._replace(proposed=record), ("j0", 0, record)),
+            )
 
     def _record(self, name: str, kind: str, body: dict[str, Any], router: Router, view: View) -> int:
         # `length` stands for the count of the producer's records: no two of them are alike.
@@ -265,7 +279,9 @@ class Routing:
 
     def _routed_as_configured(self, log: Log) -> str | None:
         if log not in self._trouble:
-            self._trouble[log] = (self._routed_as_configured(log[:-1]) or self._last_routed(log)) if log else None
+            self._trouble[log] = (
+                (self._routed_as_configured(log[:-1]) or self._last_routed(log)) if log else None
+            )
         return self._trouble[log]
 
     def _last_routed(self, log: Log) -> str | None:

@@ -1,13 +1,13 @@
-"""Waits and cells: a run at partition 0 waits for events; they are ingested at both partitions and meet in a cell of partition 1.
+"""Waits and cells: a run at partition 0 waits for events, which are ingested elsewhere and meet its waits at partition 1.
 
 Whatever is sent arrives late, as after a kill between `WaitOpened` and `Subscribe`; an `Ingest` may be under way while
-the path of a first wait is being armed; events of two partitions meet the cell in any order; waits follow each other, or
-stand side by side, and may be given up (A2). The clock is the log's: it goes on with each wait and each event.
+the path of a first wait is being armed; events of two partitions meet the cell in any order; waits follow each other,
+or stand side by side, and may be given up (A2). The clock is the log's: it goes on with each wait and each event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Stamp
 from perdure.core.fold import fold
+from perdure.core.ops import Op
 from perdure.core.state import PartitionState
 from tests.core.journal import event, started
 from tests.model.explorer import Model
@@ -60,12 +61,15 @@ class Waits:
         self.bounds = bounds or Bounds()
         self.records = Records()
         count = self.bounds.partitions
-        self._name = next(n for n in map("paid{}".format, range(99)) if routing.cell_partition(n, "", b"", count) == 1)
+        self._name = next(
+            n for n in map("paid{}".format, range(99)) if routing.cell_partition(n, "", b"", count) == 1
+        )
         self._run_id = next(n for n in map("run{}".format, range(99)) if routing.run_partition(n, count) == 0)
         self._folds = [Views(self.records, PartitionState(n, count), planted or fold) for n in range(count)]
         self._views: list[View] = []
         self._numbers: dict[tuple[int, bytes], int] = {}
         self._after: dict[tuple[int, int, int], int] = {}
+        self._made: dict[Hashable, int] = {}
 
     def model(self) -> Model[World]:
         owner, begun = b"owner" + bytes(11), list[int]()
@@ -99,21 +103,29 @@ class Waits:
         return number
 
     def _append(self, world: World, partition: int, record: int) -> World:
+        """The world once a record has landed; the same world when it is void, as if it had not been appended."""
         before = world.views[partition]
         key = (before, record, world.clock)
         after = self._after.get(key)
         if after is None:
             view = self._folds[partition].after(self._views[before], record, world.clock)
-            assert view.void is None, f"{self.records[record].name}: {view.void}"
             view.before = None
-            after = self._after[key] = self._number(view)
+            after = self._after[key] = before if view.void else self._number(view)
         return world._replace(views=(*world.views[:partition], after, *world.views[partition + 1 :]))
+
+    def _once(
+        self, view: int, what: Hashable, name: str, kind: str, body: Callable[[], dict[str, Any]]
+    ) -> int:
+        """An owner's record, decided on a view: the same view and the same cause make the same record."""
+        record = self._made.get((view, what))
+        if record is None:
+            state = self._views[view].state
+            stamp = Stamp(state.owner, state.epoch, 9)
+            record = self._made[view, what] = self.records.make(name, kind, body(), stamp=stamp)
+        return record
 
     def _states(self, world: World) -> list[PartitionState]:
         return [self._views[number].state for number in world.views]
-
-    def _owned(self, state: PartitionState, name: str, kind: str, body: dict[str, Any]) -> int:
-        return self.records.make(name, kind, body, stamp=Stamp(state.owner, state.epoch, 9))
 
     # ------------------------------------------------------------------ what can happen
 
@@ -135,68 +147,95 @@ class Waits:
         run = state.runs[self._run_id]
         opened = len(world.waits)
         if opened < self.bounds.waits and (self.bounds.together or not run.pending):
-            wait = {"key": f"/w{opened}", "event": self._name, "signal": None, "path": None, "value": None, "due": None}
-            op = ("perdure.WaitOpened", wait | {"lookback": self.bounds.lookback})
-            after = self._commit(world, state, f"open w{opened}", op)
+            wait: dict[str, Any] = dict.fromkeys(("signal", "path", "value", "due"))
+            wait |= {"key": f"/w{opened}", "event": self._name, "lookback": self.bounds.lookback}
+            after = self._commit(world, ("perdure.WaitOpened", wait))
             waits = (*world.waits, world.clock)
-            yield f"wait w{opened} is opened at {world.clock}", after._replace(waits=waits, clock=world.clock + 1)
+            opening = after._replace(waits=waits, clock=world.clock + 1)
+            yield f"wait w{opened} is opened at {world.clock}", opening
         for item in run.inbox:
             key, found = item.body["key"], item.body["event"]["id"]
-            op = ("perdure.EventGiven", {"key": key, "time": 1} | {f: item.body[f] for f in ("position", "event")})
+            body = {"key": key, "time": 1, "position": item.body["position"], "event": item.body["event"]}
             given = (*world.given, (int(key[2:]), int(found[1:])))
-            yield f"{found} is given to {key}", self._commit(world, state, "give", op)._replace(given=given)
+            yield (
+                f"{found} is given to {key}",
+                self._commit(world, ("perdure.EventGiven", body))._replace(given=given),
+            )
         if world.closes < self.bounds.closes:
             for key in run.pending:
-                after = self._commit(world, state, f"close {key}", ("perdure.WaitClosed", {"key": key}))
+                after = self._commit(world, ("perdure.WaitClosed", {"key": key}))
                 yield f"{key} is given up", after._replace(closes=world.closes + 1)
 
-    def _commit(self, world: World, state: PartitionState, name: str, op: Any) -> World:
-        body = {"changes": [{"entity": self._run_id, "prev": state.runs[self._run_id].prev, "ops": [op]}], "acks": []}
-        return self._append(world, 0, self._owned(state, name, "Commit", body))
+    def _commit(self, world: World, op: Op) -> World:
+        view = world.views[0]
+        change = {
+            "entity": self._run_id,
+            "prev": self._views[view].state.runs[self._run_id].prev,
+            "ops": [op],
+        }
+        name, what = op[0].split(".")[1], (op[0], op[1]["key"])
+        return self._append(
+            world, 0, self._once(view, what, name, "Commit", lambda: {"changes": [change], "acks": []})
+        )
 
-    def _entries(self, world: World, home: int) -> list[Incoming]:
-        here = [(n, ts) for n, (at, ts) in enumerate(world.events) if at == home]
-        return [Incoming(offset, ts, event(self._name, f"e{n}")) for offset, (n, ts) in enumerate(here)]
+    def _entries(self, world: World, home: int) -> tuple[tuple[int, int], ...]:
+        """The events of one partition: number and append time."""
+        return tuple((n, ts) for n, (at, ts) in enumerate(world.events) if at == home)
+
+    def _incoming(self, entries: Iterable[tuple[int, int]], first: int = 0) -> list[Incoming]:
+        return [Incoming(o, ts, event(self._name, f"e{n}")) for o, (n, ts) in enumerate(entries, first)]
 
     def _ingests(self, world: World, number: int, state: PartitionState) -> Iterator[tuple[str, World]]:
         flying = dict(world.flight)
         if number in flying:
-            landed = self._land(world, number, flying.pop(number))
-            yield f"the ingest at partition {number} lands", landed._replace(flight=tuple(sorted(flying.items())))
+            landed = self._append(world, number, flying.pop(number))
+            yield (
+                f"the ingest at partition {number} lands",
+                landed._replace(flight=tuple(sorted(flying.items()))),
+            )
             return
         waiting = self._entries(world, number)[state.next :]
         if waiting:
-            body = decide.ingest(state, waiting)
-            flying[number] = self._owned(state, f"ingest at {number}", "Ingest", body)
-            names = ", ".join(entry.event["id"] for entry in waiting if entry.event)
+            batch = self._incoming(waiting, state.next)
+            flying[number] = self._once(
+                world.views[number], waiting, "ingest", "Ingest", lambda: decide.ingest(state, batch)
+            )
+            names = ", ".join(f"e{n}" for n, _ in waiting)
             after = world._replace(flight=tuple(sorted(flying.items())))
             yield f"partition {number} appends an ingest of {names}", after
 
-    def _land(self, world: World, number: int, record: int) -> World:
-        """An ingest that turns out to be void is decided again: it leaves nothing, as if it had not been appended."""
-        fold_ = self._folds[number]
-        if fold_.after(self._views[world.views[number]], record, world.clock).void is not None:
-            return world
-        return self._append(world, number, record)
-
-    def _arrives(self, world: World, origin: PartitionState, target: PartitionState) -> Iterator[tuple[str, World]]:
+    def _arrives(
+        self, world: World, origin: PartitionState, target: PartitionState
+    ) -> Iterator[tuple[str, World]]:
         """The next message from one partition to the other, however late."""
         seq = target.inbound.get(origin.origin, 0) + 1
-        queue = origin.outbox.get(f"j{target.number}", ())
-        value = next((value for number, value in queue if number == seq), None)
-        if value is not None:
+        queue = origin.outbox.get(f"j{target.number}")
+        if queue and queue[-1][0] >= seq:
+            record = self._sent(origin.origin, seq, queue[seq - queue[0][0]][1])
+            name = self.records[record].name
+            yield f"{name} reaches partition {target.number}", self._append(world, target.number, record)
+
+    def _sent(self, origin: str, seq: int, value: bytes) -> int:
+        record = self._made.get((origin, value))
+        if record is None:
             kind, body = codec.decode(value)
             name = body["body"][0].split(".")[1]
-            record = self.records.make(name, kind, body, channel=(origin.origin, seq))
-            yield f"{name} reaches partition {target.number}", self._append(world, target.number, record)
+            record = self._made[origin, value] = self.records.make(name, kind, body, channel=(origin, seq))
+        return record
 
     def _searches(self, world: World, number: int, state: PartitionState) -> Iterator[tuple[str, World]]:
         for scan_id, scan in list(state.scans.items())[:1]:
-            entries = [e for e in self._entries(world, number) if e.ts >= scan.since and e.offset < scan.to]
-            body = decide.scanned(state, scan_id, scan, entries, scan.to)
-            record = self._owned(state, f"search at {number}", "Scanned", body)
-            names = [found["event"]["id"] for found in body["found"]]
-            yield f"a search at partition {number} finds {names}", self._append(world, number, record)
+            entries = tuple(e for e in self._entries(world, number)[: scan.to] if e[1] >= scan.since)
+            first = len(self._entries(world, number)[: scan.to]) - len(entries)
+            batch = self._incoming(entries, first)
+            record = self._once(
+                world.views[number],
+                (scan_id, entries),
+                "search",
+                "Scanned",
+                lambda scan_id=scan_id, scan=scan: decide.scanned(state, scan_id, scan, batch, scan.to),
+            )
+            yield f"a search at partition {number} reads {len(entries)}", self._append(world, number, record)
 
     # ------------------------------------------------------------------ what may never be
 
@@ -226,7 +265,9 @@ class Waits:
             wait = int(key[2:])
             for number, (_, ts) in enumerate(world.events):
                 if number not in given and ts >= self._since(world, wait):
-                    return f"e{number} was appended at {ts}; w{wait}, open since {world.waits[wait]}, missed it"
+                    return (
+                        f"e{number} was appended at {ts}; w{wait}, open since {world.waits[wait]}, missed it"
+                    )
         return None
 
     def _moves(self, world: World, states: list[PartitionState]) -> bool:

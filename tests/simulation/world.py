@@ -106,7 +106,7 @@ class Worker:
             entropy=world.entropy(self.name),
             on_trouble=world.trouble,
         )
-        self.engine = Engine(self.services, definitions)
+        self.engine = Engine("sim", self.services, definitions)
 
     def check_start(self, attempt: Attempt) -> None:
         """A step that this worker knows to be completed must not start again (promise 2)."""
@@ -205,6 +205,7 @@ class World:
             ts=self.clock.now(),
             key=f"k{self.rnd.randrange(5)}",
             v=None,
+            trace=None,
             data=b'{"n":%d}' % self.rnd.randrange(9),
         )
         self._deliver(event)

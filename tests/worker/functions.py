@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import Any, Never
 
 from perdure import errors
@@ -64,12 +63,12 @@ def sleep_beside(pids: str) -> None:
     program = subprocess.Popen(["sleep", "1000"])
     with open(pids, "w") as file:
         file.write(f"{os.getpid()} {program.pid}\n")
-    time.sleep(1000)
+    program.wait()
 
 
 def beat_and_hang(details: Any) -> None:
     current_step().heartbeat(details)
-    time.sleep(1000)
+    signal.pause()
 
 
 def hand_out(_value: Any) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,12 +23,12 @@ async def serve() -> AsyncIterator[str]:
         await asyncio.sleep(60)
     say("serving")
     if how == "blocked":
-        asyncio.get_running_loop().call_soon(time.sleep, 60)
+        asyncio.get_running_loop().call_soon(threading.Event().wait, 60)
     yield how
     say("leaving")
     await asyncio.sleep({"slow-drain": 60.0}.get(how, 0.01))
     if how == "stuck-drain":
-        time.sleep(60)
+        threading.Event().wait(60)
     say("left")
 
 

@@ -14,7 +14,7 @@ from perdure.errors import EncodingError, NonRetriableError, UsageError
 from perdure.execution.current import current_step, in_step
 from perdure.execution.ports import Attempt, Outcome
 from perdure.worker.faults import StepStopped
-from tests.worker.attempts import attempt, begin, outcome, working
+from tests.worker.attempts import Started, attempt, begin, outcome, working
 
 pytestmark = pytest.mark.asyncio
 
@@ -62,11 +62,7 @@ async def test_a_step_runs_in_a_copy_of_the_context_of_the_ask() -> None:
     asked.context.run(colour.set, "blue")
     async with working() as steps:
         for _ in range(2):
-            ended = asyncio.Event()
-            outcomes: list[Outcome] = []
-            steps.start(asked, lambda told, o=outcomes, e=ended: (o.append(told), e.set()))
-            await asyncio.wait_for(ended.wait(), 5)
-            assert outcomes[0].result == b'"blue"'
+            assert (await Started(steps, asked).outcome()).result == b'"blue"'
     assert asked.context[colour] == "blue"
 
 
@@ -113,7 +109,9 @@ async def test_final_failures() -> None:
         assert isinstance(unencoded.exception, EncodingError)
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError("mine"), BaseException("x")])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError("mine"), BaseException("x")]
+)
 async def test_what_would_end_the_loop_is_a_failure_of_the_step(error: BaseException) -> None:
     async def leave() -> None:
         await asyncio.sleep(0)
@@ -220,9 +218,7 @@ async def test_around_is_entered_in_the_step() -> None:
         for fn in (on_loop, in_thread):
             asked = attempt(fn)
             asked.traceparent = "00-trace"
-            ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-            steps.start(asked, ended.set_result)
-            assert (await ended).result == b'"00-trace"'
+            assert (await Started(steps, asked).outcome()).result == b'"00-trace"'
 
 
 async def test_a_failing_listener_does_not_cost_a_slot() -> None:

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.worker.attempts import WITHIN_S, begin, working
 from perdure.worker.steps import LocalSteps
+from tests.worker.attempts import WITHIN_S, begin, working
 
 pytestmark = pytest.mark.asyncio
 
@@ -52,7 +52,9 @@ async def test_draining_waits_for_turns_of_bodies() -> None:
         assert results == [True]
 
 
-async def test_closing_stops_what_runs_and_does_not_call_it_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+async def test_closing_stops_what_runs_and_does_not_call_it_a_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     cleaned = asyncio.Event()
 
     async def wait() -> None:
@@ -72,7 +74,9 @@ async def test_closing_stops_what_runs_and_does_not_call_it_a_failure(caplog: py
     await steps.close()
 
 
-async def test_closing_is_not_held_up_by_a_stuck_thread_or_a_stubborn_task(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_is_not_held_up_by_a_stuck_thread_or_a_stubborn_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("perdure.worker.steps._CUT_S", 0.05)
     may_end, released = threading.Event(), asyncio.Event()
 

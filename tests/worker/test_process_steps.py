@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from perdure.worker.faults import StepProcessDied, StepStopped
 from perdure.worker.steps import LocalSteps
 from tests.worker import functions
 from tests.worker.attempts import WITHIN_S, Started, attempt, begin, outcome, working
+from tests.worker.processes import alive, gone, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,7 +31,6 @@ async def steps() -> AsyncIterator[LocalSteps]:
     """One worker for all of these tests: a process takes a second to come up."""
     async with working(processes_max=1) as started:
         yield started
-
 
 
 async def run(steps: LocalSteps, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -85,8 +84,11 @@ async def test_sys_exit_is_a_failure_and_the_process_goes_on(steps: LocalSteps) 
     ("fn", "arg", "says"),
     [
         (functions.exit_at_once, 7, "ended with exit status 7"),
-        (functions.exit_at_once, 0, "ended with exit status 0"),
-        (functions.kill_itself, signal.SIGKILL, "killed by SIGKILL; if nobody did that, it may have been out of memory"),
+        (
+            functions.kill_itself,
+            signal.SIGKILL,
+            "killed by SIGKILL; if nobody did that, it may have been out of memory",
+        ),
         (functions.kill_itself, signal.SIGSEGV, "killed by SIGSEGV"),
     ],
 )
@@ -134,9 +136,11 @@ async def test_watched_arguments_are_watched_there_too(steps: LocalSteps) -> Non
     assert "was changed" in str(result.exception)
 
 
-async def test_at_its_timeout_a_process_is_killed_with_what_it_started(steps: LocalSteps, tmp_path: Path) -> None:
+async def test_at_its_timeout_a_process_is_killed_with_what_it_started(
+    steps: LocalSteps, tmp_path: Path
+) -> None:
     pids = tmp_path / "pids"
-    started = begin(steps, functions.sleep_beside, str(pids), executor="process", timeout=1.5)
+    started = begin(steps, functions.sleep_beside, str(pids), executor="process", timeout=0.6)
     result = await started.outcome()
     assert isinstance(result.exception, StepTimeout)
     for pid in pids.read_text().split():
@@ -158,7 +162,7 @@ async def test_cancel_kills_it_and_one_that_waits_never_starts(steps: LocalSteps
 
 
 async def test_heartbeats_and_their_details_come_from_there(steps: LocalSteps) -> None:
-    result = await run(steps, functions.beat_and_hang, {"row": 5}, key="/beats", heartbeat=0.5)
+    result = await run(steps, functions.beat_and_hang, {"row": 5}, key="/beats", heartbeat=0.3)
     assert isinstance(result.exception, StepTimeout)
     assert "no heartbeat" in str(result.exception)
     again = await run(steps, functions.who, key="/beats", number=2)
@@ -178,21 +182,3 @@ async def test_limits_hold_there_and_closing_ends_a_process_that_hangs(tmp_path:
     assert not hanging.outcomes
     for pid in pids.read_text().split():
         await gone(int(pid))
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not holds():
-            await asyncio.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-async def gone(pid: int) -> None:
-    await until(lambda: not alive(pid))

@@ -30,7 +30,13 @@ async def test_exceptions_are_failures() -> None:
         raise error
 
     async with working() as steps:
-        for error in (ValueError("no"), SystemExit(1), KeyboardInterrupt(), StopIteration(), BaseException("x")):
+        for error in (
+            ValueError("no"),
+            SystemExit(1),
+            KeyboardInterrupt(),
+            StopIteration(),
+            BaseException("x"),
+        ):
             result = await outcome(steps, refuse, error)
             assert result.exception is error
             assert result.failure is not None

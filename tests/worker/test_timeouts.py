@@ -49,7 +49,9 @@ async def test_a_result_that_comes_after_the_timeout_is_too_late() -> None:
         assert isinstance((await outcome(steps, late, timeout=0.01)).exception, StepTimeout)
 
 
-async def test_one_that_does_not_stop_is_given_up_and_keeps_its_slot(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_that_does_not_stop_is_given_up_and_keeps_its_slot(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     may_end = asyncio.Event()
 
     async def stubborn() -> None:
@@ -130,7 +132,7 @@ async def test_heartbeats_from_any_thread_keep_a_step_alive() -> None:
         def beat() -> None:
             for _ in range(10):
                 step.heartbeat()
-                time.sleep(0.01)
+                threading.Event().wait(0.01)
 
         await asyncio.to_thread(beat)
         return "alive"

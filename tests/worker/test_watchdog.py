@@ -6,11 +6,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from tests.worker.attempts import WITHIN_S, outcome, working
+from tests.worker.processes import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -72,7 +72,7 @@ async def test_a_step_that_waits_blocks_nothing(heard: Heard) -> None:
     assert not heard.warnings
 
 
-async def test_it_costs_nothing_when_no_async_step_runs() -> None:
+async def test_it_costs_nothing_when_no_async_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     async def quick() -> None: ...
 
     async with working(blocked_s=0.01) as steps:
@@ -83,15 +83,9 @@ async def test_it_costs_nothing_when_no_async_step_runs() -> None:
         await until(lambda: not watchdog.armed)
         loop = asyncio.get_running_loop()
         asked: list[object] = []
-        loop.call_soon_threadsafe = lambda *args, **more: asked.append(args)  # type: ignore[method-assign]
-        await asyncio.sleep(0.05)
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "call_soon_threadsafe", asked.append)
+            await asyncio.sleep(0.05)
         assert not asked
-        del loop.call_soon_threadsafe  # type: ignore[method-assign]
         await outcome(steps, quick)
         assert watchdog.armed
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not holds():
-            await asyncio.sleep(0.005)

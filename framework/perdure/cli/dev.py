@@ -11,18 +11,16 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
-from watchfiles import PythonFilter, awatch
+import watchfiles
 
-from perdure.cli.dev_child import NOT_LOADED
-from perdure.cli.loading import Place, shown_path
-from perdure.cli.printing import Printer
-from perdure.cli.serving import stamp
+from perdure.cli.loading import NOT_LOADED, Place, shown_path
+from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import listed
 
 MARGIN_S = 5.0
@@ -30,7 +28,6 @@ MARGIN_S = 5.0
 STEADY_S = 5.0
 """A child that died sooner after its start is not started again before the code changes."""
 AGAIN_S = 1.0
-WATCH_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +97,7 @@ class Supervisor:
         self._code = 0
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving: list[Child] = []
 
     async def run(self) -> int:
         """Until a signal; the exit code."""
@@ -114,9 +112,12 @@ class Supervisor:
             task.cancel()
         if self._coming is not None:
             self._coming.kill()
-        if self._child is not None:
-            await self._child.leave(self._dev.drain_s + MARGIN_S)
+        await asyncio.gather(*(child.leave(self._dev.drain_s + MARGIN_S) for child in self._at_work()))
         return self._code
+
+    def _at_work(self) -> list[Child]:
+        """The child that leads, and those before it that are not gone yet."""
+        return [*self._leaving, *([self._child] if self._child is not None else [])]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -129,17 +130,18 @@ class Supervisor:
             busy = self._child is not None and self._child.leads
             self._say("stopping", "yellow", "running steps may end; again: stop at once" if busy else "")
             self._stopping.set()
-        elif self._child is not None:
+        elif self._at_work():
             self._say("stopping", "yellow", "at once; what was running runs again at the next start")
             self._code = 128 + number
-            self._child.kill()
+            for child in self._at_work():
+                child.kill()
 
     # ------------------------------------------------------------------ code changes
 
     async def _watch(self) -> None:
         dev = self._dev
-        changes = awatch(*dev.watched, watch_filter=PythonFilter(), debounce=WATCH_MS * 4, step=WATCH_MS // 2)
-        async for batch in changes:
+        watch: Callable[..., AsyncIterator[set[tuple[Any, str]]]] = watchfiles.awatch  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        async for batch in watch(*dev.watched, watch_filter=watchfiles.PythonFilter(), debounce=400, step=50):
             names = sorted({shown_path(path) for _, path in batch})
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self._say("changed", "cyan", (listed(names[:3]) if not more else ", ".join(names[:3])) + more)
@@ -155,7 +157,9 @@ class Supervisor:
         before, self._child = self._child, coming
         self._coming = None
         if before is not None:
+            self._leaving.append(before)
             await before.leave(self._dev.drain_s + MARGIN_S)
+            self._leaving.remove(before)
             before.close()
         self._first = False
         coming.tell(b"go")
@@ -173,7 +177,11 @@ class Supervisor:
         self._coming = None
         if code != NOT_LOADED:
             self._say("not loaded", "red", f"the code's process ended while it was imported ({_ended(code)})")
-        on = "the worker goes on with the code from before" if self._child is not None else "runs wait in the log"
+        on = (
+            "the worker goes on with the code from before"
+            if self._child is not None
+            else "runs wait in the log"
+        )
         self._say("waiting", "yellow", f"for a change that mends it; until then {on}")
         return False
 
@@ -211,7 +219,14 @@ class Supervisor:
             "drain_s": dev.drain_s,
             "first": self._first,
         }
-        command = [sys.executable, "-u", "-m", "perdure.cli.dev_child", str(theirs.fileno()), json.dumps(given)]
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "perdure.cli.dev_child",
+            str(theirs.fileno()),
+            json.dumps(given),
+        ]
         process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
         theirs.close()
         return Child(process, ours)

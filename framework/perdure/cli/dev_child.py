@@ -2,8 +2,8 @@
 
     python -m perdure.cli.dev_child FD JSON
 
-FD is one end of a socket pair. The child writes `loaded` and `ready`; the parent writes `go` and `drain`, and closing its
-end means `drain` too: a child never outlives its parent.
+FD is one end of a socket pair. The child writes `loaded` and `ready`; the parent writes `go` and `drain`. Closing the
+parent's end means `drain` too: a child never outlives its parent.
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 from perdure.app import App
-from perdure.cli.loading import NotLoaded, Place, load
+from perdure.cli.loading import NOT_LOADED, NotLoaded, Place, load
 from perdure.cli.places import shown_log
-from perdure.cli.printing import Printer
-from perdure.cli.serving import Serving, functions_of, serving, stamp
+from perdure.cli.printing import Printer, stamp
+from perdure.cli.serving import Serving, functions_of, serving
 from perdure.engine.engine import Engine
 from perdure.worker.process import run_until_signalled
-
-NOT_LOADED = 3
-"""The exit code of a child that cannot use the code; it has said why."""
 
 
 def main(fd: int, given: dict[str, Any]) -> int:
@@ -37,11 +35,13 @@ def main(fd: int, given: dict[str, Any]) -> int:
     printer = Printer(sys.stdout)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _frame: os._exit(128 + caught))
-    place = Place(Path(given["root"]), given["module"], given["attribute"], _path(given["file"]), given["shown"])
+    place = Place(
+        Path(given["root"]), given["module"], given["attribute"], _path(given["file"]), given["shown"]
+    )
     try:
         app = load(place)
     except NotLoaded as error:
-        printer.say(f"{stamp(printer, _now())}  {printer.style('not loaded', 'red')}: {error}")
+        printer.say(f"{stamp(printer, time_ns() // 1_000)}  {printer.style('not loaded', 'red')}: {error}")
         printer.close()
         return NOT_LOADED
     parent.sendall(b"loaded\n")
@@ -58,13 +58,17 @@ def main(fd: int, given: dict[str, Any]) -> int:
 
 def _work(app: App, how: Serving, printer: Printer, parent: socket.socket) -> int:
     @asynccontextmanager
-    async def worker() -> AsyncIterator[Engine]:
-        async with serving(app, how, printer, lambda: parent.sendall(b"ready\n")) as engine:
+    async def worker() -> AsyncGenerator[Engine]:
+        parent.setblocking(False)
+        async with serving(app, how, printer, ready) as engine:
             yield engine
 
+    def ready() -> None:
+        with suppress(OSError):  # a parent that is gone is about to be noticed
+            parent.send(b"ready\n")
+
     async def told(_engine: Engine) -> None:
-        reader, _writer = await asyncio.open_connection(sock=parent)
-        await reader.readline()
+        await asyncio.get_running_loop().sock_recv(parent, 64)
 
     # The parent says what signals mean; here they only do it.
     return run_until_signalled(worker, drain_timeout_s=how.drain_s, until=told, say=lambda _line: None)
@@ -89,12 +93,6 @@ def _next_word(parent: socket.socket) -> bytes:
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
-
-
-def _now() -> int:
-    from time import time_ns
-
-    return time_ns() // 1_000
 
 
 if __name__ == "__main__":

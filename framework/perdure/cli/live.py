@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from perdure.cli.printing import Printer
-from perdure.cli.wording import clock, cut, duration, error_line, moment, short_id, shortened
+from perdure.cli.wording import clock, counted, cut, duration, error_line, moment, short_id, shortened
 from perdure.core import ops, payload
 from perdure.core.ids import shown_step
 from perdure.core.ops import EventData, Op
 from perdure.core.state import Run
+from perdure.observability.observer import Observer
 
 VALUE_WIDTH = 60
 NAME_WIDTH_MAX = 24
@@ -24,7 +25,7 @@ _LEVELS = {"warning": "yellow", "error": "red", "debug": "dim"}
 Body = dict[str, Any]
 
 
-class LiveLog:
+class LiveLog(Observer):
     """An observer that prints. `now` is the clock, in µs; `brief` leaves out what went well."""
 
     def __init__(
@@ -36,10 +37,13 @@ class LiveLog:
         self._width = min(max([len(name) for name in functions], default=8), NAME_WIDTH_MAX)
         self._running: dict[tuple[str, str], tuple[int, int, str]] = {}
         """Attempts: number, when it began, function. Those already mentioned are gone."""
+        self._known: set[str] = set()
+        """Runs that this process works on."""
 
     # ------------------------------------------------------------------ what an observer is told
 
     def begun(self, run: Run) -> None:
+        self._known.add(run.id)
         if not self._brief:
             self._line(run, self._now(), "started", "cyan", started_by(run))
 
@@ -55,6 +59,15 @@ class LiveLog:
                 verb, style, rest = told
                 step = shown_step(body["key"]) if "key" in body else ""
                 self._line(run, seen, verb, style, rest, step)
+
+    def woken(self, run: Run) -> None:
+        if run.id not in self._known:
+            self._known.add(run.id)
+            if run.history and not self._brief:
+                self._line(run, self._now(), "goes on", "cyan", f"after {counted(run.ops, 'op')} in the log")
+
+    def left(self, run_id: str) -> None:
+        self._known.discard(run_id)
 
     def attempt(self, run: Run, key: str, number: int) -> None:
         if not self._brief and len(self._running) < RUNNING_MAX:
@@ -129,8 +142,8 @@ def _output(data: bytes) -> str:
     return "" if data == b"null" else f"→ {cut(data.decode(errors='replace'), VALUE_WIDTH)}"
 
 
-def _until(due: int | None, seen: int) -> str:
-    return "" if due is None else f"until {moment(due, seen)} ({duration(due - seen)})"
+def _until(run: Run, due: int | None, seen: int) -> str:
+    return "" if due is None else f"until {moment(due, seen)} ({duration(due - run.time)})"
 
 
 def _step_done(_run: Run, body: Body, _seen: int) -> Told:
@@ -140,8 +153,12 @@ def _step_done(_run: Run, body: Body, _seen: int) -> Told:
 
 def _attempt_failed(_run: Run, body: Body, seen: int) -> Told:
     error = error_line(body["error"]["type"], body["error"]["message"])
-    again = f"again at {moment(body['retry_at'], seen)} (in {duration(body['retry_at'] - seen)})"
-    return "retrying", "yellow", f"attempt {body['attempt']} took {duration(body['took'])}: {error} · {again}"
+    again = f"again at {moment(body['retry_at'], seen)} (in {duration(body['retry_at'] - body['time'])})"
+    return (
+        "retrying",
+        "yellow",
+        f"after attempt {body['attempt']} ({duration(body['took'])}): {error} · {again}",
+    )
 
 
 def _step_failed(_run: Run, body: Body, _seen: int) -> Told:
@@ -149,20 +166,20 @@ def _step_failed(_run: Run, body: Body, _seen: int) -> Told:
     return "failed", "red", f"{tries}: {error_line(body['error']['type'], body['error']['message'])}"
 
 
-def _timer_set(_run: Run, body: Body, seen: int) -> Told:
-    return None if _own(body) else ("sleeping", "blue", _until(body["due"], seen))
+def _timer_set(run: Run, body: Body, seen: int) -> Told:
+    return None if _own(body) else ("sleeping", "blue", _until(run, body["due"], seen))
 
 
 def _timer_fired(_run: Run, body: Body, _seen: int) -> Told:
     return None if _own(body) else ("time is up", "blue", "")
 
 
-def _wait_opened(_run: Run, body: Body, seen: int) -> Told:
+def _wait_opened(run: Run, body: Body, seen: int) -> Told:
     if body["signal"] is not None:
-        return "waiting", "blue", f"for signal {body['signal']} {_until(body['due'], seen)}".rstrip()
+        return "waiting", "blue", f"for signal {body['signal']} {_until(run, body['due'], seen)}".rstrip()
     value: bytes = body["value"] or b""
     condition = f" with {body['path']} = {value.decode(errors='replace')}" if body["path"] else ""
-    return "waiting", "blue", f"for {body['event']}{condition} {_until(body['due'], seen)}".rstrip()
+    return "waiting", "blue", f"for {body['event']}{condition} {_until(run, body['due'], seen)}".rstrip()
 
 
 def _event_given(_run: Run, body: Body, _seen: int) -> Told:
@@ -170,7 +187,11 @@ def _event_given(_run: Run, body: Body, _seen: int) -> Told:
 
 
 def _signal_given(_run: Run, body: Body, _seen: int) -> Told:
-    return "received", "green", f"signal {body['name']} {cut(body['data'].decode(errors='replace'), VALUE_WIDTH)}"
+    return (
+        "received",
+        "green",
+        f"signal {body['name']} {cut(body['data'].decode(errors='replace'), VALUE_WIDTH)}",
+    )
 
 
 def _child_issued(_run: Run, body: Body, _seen: int) -> Told:

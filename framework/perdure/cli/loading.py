@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from perdure.app import App
 
 DEFAULT = "app"
+NOT_LOADED = 3
+"""The exit code of a process that cannot use the code; it has said why."""
 _OWN = str(Path(__file__).resolve().parents[1])
 
 
@@ -119,7 +121,11 @@ def _app_in(module: ModuleType, place: Place) -> App:
     if not apps:
         raise NotLoaded(f'{source} has no App: write app = App("{place.module.rpartition(".")[2]}") in it')
     choices = " or ".join(f"{path}:{name}" for name in apps)
-    what = f"has no {attribute!r}" if found is None else f"has a {type(found).__name__} as {attribute!r}, not an App"
+    what = (
+        f"has no {attribute!r}"
+        if found is None
+        else f"has a {type(found).__name__} as {attribute!r}, not an App"
+    )
     raise NotLoaded(f"{source} {what}; use {choices}")
 
 
@@ -143,8 +149,9 @@ def _import_error(place: Place, error: BaseException) -> str:
         return f"{place.shown} cannot be imported: {message}"
     last = shown[-1]
     lines = [f"{shown_path(last.filename)}, line {last.lineno}: {message}"]
-    for frame in shown:
-        lines.append(f"  {shown_path(frame.filename)}:{frame.lineno}  {frame.line or ''}".rstrip())
+    lines += [
+        f"  {shown_path(frame.filename)}:{frame.lineno}  {frame.line or ''}".rstrip() for frame in shown
+    ]
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,14 +38,16 @@ def shown_log(url: str) -> str:
 
 
 @asynccontextmanager
-async def opened(given: str | None, *, make: bool = False) -> AsyncIterator[Log]:
+async def opened(given: str | None, *, make: bool = False) -> AsyncGenerator[Log]:
     """The log, open. Without `make`, one that is not there is an error: a reader makes no files."""
     from perdure.logs import open_log
 
     url = url_of(given)
     file = file_of(url)
     if url.startswith("memory:"):
-        raise UsageError(f"{url} lives inside one process, and this is another one; name a log with --log or PERDURE_LOG")
+        raise UsageError(
+            f"{url} lives inside one process, and this is another one; name a log with --log or PERDURE_LOG"
+        )
     if not make and file is not None and not file.exists():
         raise LogError(
             f"there is no log at {file}: `perdure dev` makes one, or name yours with --log or PERDURE_LOG"
@@ -59,7 +61,7 @@ async def opened(given: str | None, *, make: bool = False) -> AsyncIterator[Log]
 
 
 @asynccontextmanager
-async def read_log(given: str | None) -> AsyncIterator[JournalReader]:
+async def read_log(given: str | None) -> AsyncGenerator[JournalReader]:
     """The journal of a log, folded up to its present end."""
     from perdure.index.reader import JournalReader
 
@@ -70,7 +72,7 @@ async def read_log(given: str | None) -> AsyncIterator[JournalReader]:
 
 
 @asynccontextmanager
-async def client_of(log: Log) -> AsyncIterator[Client]:
+async def client_of(log: Log) -> AsyncGenerator[Client]:
     """A client on an open log."""
     import os
 

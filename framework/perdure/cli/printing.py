@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import TextIO
 
+from perdure.cli.wording import clock
+
 LINES_MAX = 10_000
 _CODES = {
     "dim": "2",
@@ -78,3 +80,8 @@ def is_coloured(stream: TextIO) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
+
+
+def stamp(printer: Printer, now: int) -> str:
+    """The time (µs) at the beginning of a line."""
+    return printer.style(clock(now, parts=True), "dim")

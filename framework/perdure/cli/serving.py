@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from perdure.app import App
 from perdure.cli.live import LiveLog
-from perdure.cli.printing import Printer
-from perdure.cli.wording import clock, counted, error_line
+from perdure.cli.printing import Printer, stamp
+from perdure.cli.wording import counted, error_line
 from perdure.client.connections import Connections
 from perdure.engine.engine import Engine
+from perdure.observability.names import RUN_LOGGER
 
 READY_S = 5.0
 TICK_S = 0.25
@@ -32,15 +34,18 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(app: App, how: Serving, printer: Printer, ready: Callable[[], None]) -> AsyncIterator[Engine]:
+async def serving(
+    app: App, how: Serving, printer: Printer, ready: Callable[[], None]
+) -> AsyncGenerator[Engine]:
     """A worker that says what it does; `ready` is called when it leads what it is given."""
     now = app.clock.now
     live = LiveLog(printer, (function.id for function in app.functions), now, brief=how.brief)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: _trouble(printer, now(), context))
     with ExitStack() as stack:
+        stack.enter_context(_warnings(printer))
         if how.log is not None:
-            stack.enter_context(app.borrowed(Connections(how.log), app.clock))
+            stack.enter_context(app.borrowed(Connections(app.name, how.log), app.clock))
         app.observers.append(live)
         stack.callback(app.observers.remove, live)
         tasks: list[asyncio.Task[None]] = []
@@ -58,7 +63,37 @@ async def serving(app: App, how: Serving, printer: Printer, ready: Callable[[], 
             await app.close()
 
 
-async def _tell_ready(engine: Engine, printer: Printer, now: Callable[[], int], ready: Callable[[], None]) -> None:
+@contextmanager
+def _warnings(printer: Printer) -> Generator[None]:
+    """Prints what perdure itself logs, unless the app's code has set up logging: then that is where it goes."""
+    logger = logging.getLogger("perdure")
+    if logger.hasHandlers():
+        yield
+        return
+    handler = _Warnings(printer)
+    handler.addFilter(lambda record: record.name != RUN_LOGGER)  # the live log prints those
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Warnings(logging.Handler):
+    def __init__(self, printer: Printer) -> None:
+        super().__init__(logging.WARNING)
+        self._printer = printer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = self._printer.style(record.levelname.lower(), "yellow")
+        self._printer.say(
+            f"{stamp(self._printer, int(record.created * 1_000_000))}  {level}: {record.getMessage()}"
+        )
+
+
+async def _tell_ready(
+    engine: Engine, printer: Printer, now: Callable[[], int], ready: Callable[[], None]
+) -> None:
     count = engine.services.log.partitions
     try:
         async with asyncio.timeout(READY_S):
@@ -82,11 +117,6 @@ def _trouble(printer: Printer, now: int, context: dict[str, Any]) -> None:
     what = str(context.get("message", "")).removeprefix("perdure: ")
     shown = f": {error_line(type(error).__name__, str(error), 400)}" if error is not None else ""
     printer.say(f"{stamp(printer, now)}  {printer.style('trouble', 'red')}: {what}{shown}")
-
-
-def stamp(printer: Printer, now: int) -> str:
-    """The time at the beginning of a line."""
-    return printer.style(clock(now, parts=True), "dim")
 
 
 def functions_of(app: App) -> list[str]:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from perdure.core.ids import placement
 
 SHORT_ID = 6
+DIGEST = 20
+"""Letters of a placed run's id behind its partition."""
 _OWN_FRAME = re.compile(r'  File ".*[/\\]perdure[/\\](?:execution|worker|engine)[/\\]')
 
 
@@ -54,14 +56,19 @@ def iso(us: int) -> str | None:
     """The instant for programs, in UTC; None for one that has not come."""
     if not us:
         return None
-    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{us % 1_000_000:06d}Z"
+    return (
+        datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{us % 1_000_000:06d}Z"
+    )
 
 
 def short_id(run_id: str) -> str:
     """What a run is called in lists: enough to find it by."""
-    if placement(run_id) is not None:
-        return run_id.partition("-")[2][:SHORT_ID]
-    return run_id
+    return run_id if placement(run_id) is None else tail(run_id)[: len(tail(run_id)) - DIGEST + SHORT_ID]
+
+
+def tail(run_id: str) -> str:
+    """The part of an id that tells runs apart: 3-k3x9ab… of 1p3-k3x9ab…, and what the user chose of a named run."""
+    return run_id.partition("p" if placement(run_id) is not None else "/")[2] or run_id
 
 
 def shortened(value: object, width: int) -> str:

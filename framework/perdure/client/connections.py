@@ -9,8 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from perdure.client.client import Client
+from perdure.core.facts import APP
+from perdure.errors import UsageError
 from perdure.logs import open_log
-from perdure.logs.contract import Log
+from perdure.logs.contract import Log, Topic
 
 T = TypeVar("T")
 Entropy = Callable[[int], bytes]
@@ -31,7 +33,8 @@ class Connection:
 class Connections:
     """The connections of one app in this process."""
 
-    def __init__(self, log: str | Log, entropy: Entropy = os.urandom) -> None:
+    def __init__(self, app: str, log: str | Log, entropy: Entropy = os.urandom) -> None:
+        self._app = app
         self._log = log
         self._entropy = entropy
         self._open: dict[asyncio.AbstractEventLoop, asyncio.Task[Connection]] = {}
@@ -60,8 +63,24 @@ class Connections:
         log = open_log(self._log) if isinstance(self._log, str) else self._log
         await log.open()
         client = Client(log, self._entropy)
-        await client.open()
+        try:
+            await self._check_app(log)
+            await client.open()
+        except BaseException:
+            await log.close()
+            raise
         return Connection(log, client)
+
+    async def _check_app(self, log: Log) -> None:
+        """A journal belongs to one app (A12): two in one would get each other's runs."""
+        first, end = await log.bounds(Topic.REGISTRY, 0)
+        for entry in await log.read(Topic.REGISTRY, 0, end - 1, 1) if end > first else ():
+            owner = entry.headers.get(APP, b"").decode()
+            if owner and owner != self._app:
+                raise UsageError(
+                    f"the log at {self.url()} is that of the app {owner!r}; give {self._app!r} one of its own: "
+                    f'App({self._app!r}, log="sqlite:///.perdure/{self._app}.db"), or set PERDURE_LOG'
+                )
 
     async def client(self) -> Client:
         return (await self.get()).client

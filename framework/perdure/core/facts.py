@@ -10,6 +10,7 @@ from typing import Any
 from perdure.core import codec
 from perdure.errors import EncodingError
 
+APP = "app"
 KIND = "kind"
 STAMP = "stamp"
 CHANNEL = "channel"

@@ -134,7 +134,10 @@ def _announced(state: PartitionState) -> Found:
     for run in state.live_runs():
         for key, pending in _waits(run):
             if (pending.name, pending.path) not in state.announced:
-                yield f"{run.id} {key}", f"it waits for {_shown(pending)}, and no partition was asked to pair it"
+                yield (
+                    f"{run.id} {key}",
+                    f"it waits for {_shown(pending)}, and no partition was asked to pair it",
+                )
 
 
 def _cells_placed(state: PartitionState) -> Found:

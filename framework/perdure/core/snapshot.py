@@ -6,6 +6,7 @@ has not yet encoded, is encoded first.
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -50,16 +51,16 @@ class SnapshotCut:
         if self._bytes >= self._state.limits.snapshot_chunk_bytes_max:
             self._cut_chunk()
 
-    def _cut_chunk(self) -> None:
+    def _cut_chunk(self, *, last: bool = False) -> None:
         body = {
             "covers": self.covers,
             "index": len(self.chunks),
-            "count": 0,
+            "count": len(self.chunks) + 1 if last else 0,  # how many there are is known at the end only
             "partition": self._partition,
             "runs": self._run_bodies,
             "cells": self._cell_bodies,
         }
-        self.chunks.append(codec.encode("Snapshot", body))
+        self.chunks.append(_seal(codec.encode("Snapshot", body)))
         self._partition, self._run_bodies, self._cell_bodies, self._bytes = None, [], [], 0
 
     def advance(self, entities_max: int) -> bool:
@@ -71,7 +72,7 @@ class SnapshotCut:
                 where = next(iter(self._cells))
                 self.save_cell(where, self._state.cells[where])
             else:
-                self._cut_chunk()
+                self._cut_chunk(last=True)
                 self._state.cut = None
                 return True
         return False
@@ -88,24 +89,37 @@ def take(state: PartitionState, covers: int) -> list[bytes]:
 def restore(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[PartitionState, int]:
     """The state of a snapshot, and the offset of the first entry that it does not cover. Raises EncodingError."""
     state: PartitionState | None = None
-    covers = 0
-    for chunk in chunks:
-        name, body = codec.decode(chunk)
+    covers = index = count = 0
+    for index, chunk in enumerate(chunks, 1):
+        name, body = codec.decode(_unseal(chunk))
         if name != "Snapshot":
             raise EncodingError(f"a snapshot has a chunk that is a {name} record")
         if body["partition"] is not None:
             state, covers = _partition(body["partition"], limits), body["covers"]
-        if state is None or body["covers"] != covers:
+        if state is None or (body["covers"], body["index"]) != (covers, index - 1):
             raise EncodingError("the chunks of a snapshot do not belong together")
+        count = body["count"]
         for run in body["runs"]:
             state.runs[run["id"]] = _run(run)
         for cell in body["cells"]:
             state.cells[cell["name"], cell["path"], cell["value"]] = _cell(cell)
-    if state is None:
-        raise EncodingError("a snapshot has no chunks")
+    if state is None or count != index:
+        raise EncodingError(f"a snapshot has {index} chunks, and these are not all")
     arrivals = ((arrived, where) for where, cell in state.cells.items() for arrived, _ in cell.kept)
     state.kept = deque(sorted(arrivals))
     return state, covers
+
+
+def _seal(value: bytes) -> bytes:
+    """A chunk: the record and its CRC-32. Avro alone would read many a flipped bit as another state."""
+    return value + zlib.crc32(value).to_bytes(4, "big")
+
+
+def _unseal(chunk: bytes) -> bytes:
+    value, crc = chunk[:-4], chunk[-4:]
+    if zlib.crc32(value).to_bytes(4, "big") != crc:
+        raise EncodingError("a chunk of a snapshot is damaged: its checksum does not fit")
+    return value
 
 
 def _counters(counts: dict[str, int]) -> list[Body]:

@@ -108,6 +108,15 @@ class Attempts:
 
     # ------------------------------------------------------------------ stopping
 
+    def heed(self, resident: Resident, changes: Iterable[Op]) -> None:
+        """What a turn did that attempts are concerned with: stops those that nobody waits for, hands on the trace."""
+        for op in changes:
+            name, body = op
+            if name == ops.STEP_ABANDONED:
+                self.abandon(resident, body["key"])
+            elif name in ops.SENDS:
+                self._services.observers.stamp(self._driver.state.runs[resident.run_id], op)
+
     def abandon(self, resident: Resident, key: str) -> None:
         """Nobody waits for this step any more: its outcome will be void, so it may stop."""
         running = resident.running.get(key)

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perdure.core import codec
+from perdure.core.facts import APP
 from perdure.engine.partition import Partition
 from perdure.engine.services import Services
 from perdure.errors import LogError
 from perdure.logs.contract import Entry, Follower, Topic
+
+READY_POLL_S = 0.002
 
 Definitions = Sequence[Mapping[str, Any]]
 
@@ -18,12 +21,13 @@ Definitions = Sequence[Mapping[str, Any]]
 class Engine:
     """Owns partitions and drives their runs. Made for one event loop, used once."""
 
-    def __init__(self, services: Services, definitions: Definitions) -> None:
+    def __init__(self, app: str, services: Services, definitions: Definitions) -> None:
+        self.app = app
         self.services = services
         self.partitions: dict[int, Partition] = {}
         self._definitions = [dict(d) for d in definitions]
         self._registry: Follower | None = None
-        self._ready: dict[int, asyncio.Event] = {}
+        self._ready: set[int] = set()
         services.on_configured = self._on_configured
 
     # ------------------------------------------------------------------ a life
@@ -81,7 +85,7 @@ class Engine:
 
         producer = log.producer()
         value = codec.encode("Config", {"version": 0, "functions": self._definitions})
-        producer.append(Topic.REGISTRY, 0, value, done=finished)
+        producer.append(Topic.REGISTRY, 0, value, headers={APP: self.app.encode()}, done=finished)
         result = await appended
         producer.close()
         if isinstance(result, LogError):
@@ -97,12 +101,19 @@ class Engine:
 
     def _on_configured(self, partition: int, version: int) -> None:
         if version >= self.services.config["version"]:
-            self._ready.setdefault(partition, asyncio.Event()).set()
+            self._ready.add(partition)
 
-    async def ready(self, partitions: Sequence[int]) -> None:
-        """Returns when these partitions are led here and route by the newest definitions."""
-        for number in partitions:
-            await self._ready.setdefault(number, asyncio.Event()).wait()
+    async def ready(self, patience_s: float = 5.0) -> None:
+        """Returns when what is assigned here is led and routes by the newest definitions.
+
+        A worker that finds no partition free gets some when another gives them up; it is ready without, after
+        `patience_s`.
+        """
+        deadline = asyncio.get_running_loop().time() + patience_s
+        while asyncio.get_running_loop().time() < deadline:
+            if self.partitions and self._ready.issuperset(self.partitions):
+                return
+            await asyncio.sleep(READY_POLL_S)
 
     def quiet(self) -> bool:
         """Whether nothing can happen here before time passes or something arrives."""
@@ -121,11 +132,11 @@ class Engine:
             await mine.release()
             if self.partitions.get(partition) is mine:
                 del self.partitions[partition]
-        self._ready.pop(partition, None)
+        self._ready.discard(partition)
 
     def lost(self, partition: int) -> None:
         mine = self.partitions.pop(partition, None)
-        self._ready.pop(partition, None)
+        self._ready.discard(partition)
         if mine is not None:
             mine.close()
 

@@ -1,6 +1,7 @@
 """Sends a partition's messages, in the order of each channel, and learns how far they are appended.
 
-A life of a claim begins by sending everything above the acked floor again (go-back-N); receivers void what they had (A1).
+A life of a claim begins by sending everything above the acked floor again (go-back-N); receivers void
+what they had (A1).
 """
 
 from __future__ import annotations

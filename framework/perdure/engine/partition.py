@@ -54,8 +54,8 @@ class Partition:
                 break
         if self._position < first:
             raise LogError(
-                f"partition {self.number}: the journal begins at {first}, and no snapshot reaches that far. Its runs cannot"
-                " be known; restore the log from a backup. The partition is left alone."
+                f"partition {self.number}: the journal begins at {first}, and no snapshot reaches that far. Its"
+                " runs cannot be known; restore the log from a backup. The partition is left alone."
             )
         if self._gone:
             return

@@ -178,12 +178,7 @@ class Residents:
 
     def turned(self, resident: Resident, opening: Op | None, turn: Turn) -> None:
         step = resident.take(opening, turn)
-        for op in turn.ops:
-            name, body = op
-            if name == ops.STEP_ABANDONED:
-                self.attempts.abandon(resident, body["key"])
-            elif name in ops.SENDS:
-                self.services.observers.stamp(self.state.runs[resident.run_id], op)
+        self.attempts.heed(resident, turn.ops)
         for name, value in turn.values.items():
             step.ops.insert(len(step.ops) - turn.ended, (ops.VALUE_SET, {"name": name, "value": value}))
         if turn.ended:
@@ -295,7 +290,7 @@ class Residents:
     def _too_large(self, resident: Resident, run: Run, size: int) -> None:
         """One turn asks for more than an entry may hold. It was never sent; the run fails, the partition goes on."""
         limit = self.services.limits.entry_bytes_max
-        message = f"one turn of this run needs a record of {size} bytes; at most {limit} fit. Pass less data between steps."
+        message = f"one turn of this run needs a record of {size} bytes, {limit} fit. Pass less data between steps."
         error = failure_of(PerdureError(message))
         error["type"] = "perdure.errors.PayloadTooLarge"
         time = self.tick(resident)

@@ -39,6 +39,8 @@ EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 PARKED: Final = "perdure.parked"
 """The span event of a run that stands still until other code, or a person, comes."""
 RESUMED: Final = "perdure.resumed"
+BODY_FAILED: Final = "perdure.body_failed"
+"""The span event of an exception that left a `def` body, which runs again from the top."""
 DETAIL: Final = "perdure.detail"
 
 RUN_LOGGER: Final = "perdure.run"

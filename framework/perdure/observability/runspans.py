@@ -98,20 +98,20 @@ class Tracing(Observer, Propagator):
             traced = self._traced(run)  # nobody woke it: it is ended or parked from outside
         if not traced.sampling.recorded:
             return
-        try:
-            for op in ops:
-                for mark in traced.line.take(op):
-                    self._record(run, traced, mark)
-        except Exception as error:  # noqa: BLE001 - span processors are the user's: they must not stop a run
-            self._complain(error)
+        for op in ops:
+            for mark in traced.line.take(op):
+                self._record(run, traced, mark)
 
     def _record(self, run: Run, traced: TracedRun, mark: Mark) -> None:
-        if mark.kind == "run":
-            self._record_run(run, traced, mark)
-        elif mark.kind == "attempt":
-            self._record_attempt(run, traced, mark)
-        else:
-            self._record_step(run, traced, mark)
+        try:
+            if mark.kind == "run":
+                self._record_run(run, traced, mark)
+            elif mark.kind == "attempt":
+                self._record_attempt(run, traced, mark)
+            else:
+                self._record_step(run, traced, mark)
+        except Exception as error:  # noqa: BLE001 - span processors are the user's: they must not stop a run
+            self._complain(error)
 
     def _record_attempt(self, run: Run, traced: TracedRun, mark: Mark) -> None:
         key, number = mark.key, mark.number

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from perdure.core import ops
-from perdure.core.ids import shown_step
+from perdure.core.ids import BODY, shown_step
 from perdure.core.ops import Failure, Op
 from perdure.observability import names
 
@@ -129,6 +129,8 @@ def _attempt(line: Timeline, body: Body, status: str) -> Mark:
 
 
 def _attempt_failed(line: Timeline, body: Body) -> Sequence[Mark]:
+    if body["key"] == BODY:  # not a step: a `def` body that will run again from the top
+        return line.note(names.BODY_FAILED, f"{body['error']['type']}: {body['error']['message']}")
     return (_attempt(line, body, "failed"),)
 
 

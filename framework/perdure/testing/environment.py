@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -84,7 +84,7 @@ class Environment:
             entropy=Entropy(f"worker-{self._workers}"),
             strict=True,
         )
-        self._engine = Engine(services, self.app.functions.definitions())
+        self._engine = Engine(self.app.name, services, self.app.functions.definitions())
         await self._engine.start()
         await self.settle()
 
@@ -293,14 +293,14 @@ class TestRun(Generic[R]):
 
 
 @asynccontextmanager
-async def environment(app: App, *, partitions: int = PARTITIONS) -> AsyncIterator[Environment]:
+async def environment(app: App, *, partitions: int = PARTITIONS) -> AsyncGenerator[Environment]:
     """Runs the app on a log in memory with a virtual clock; `app.send` and `app.start` reach it too.
 
     Entered, a worker leads all partitions. Everything is gone when it is left.
     """
     clock = VirtualClock()
     log = MemoryLog(partitions, now=clock.now)
-    connections = Connections(log, Entropy("client"))
+    connections = Connections(app.name, log, Entropy("client"))
     env = Environment(app, log, clock, connections)
     await log.open()
     with app.borrowed(connections, clock):

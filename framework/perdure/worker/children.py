@@ -53,6 +53,22 @@ class Child:
         except (ProcessLookupError, PermissionError):
             self.process.kill()  # it has not come so far as to have a group of its own
 
+    def await_ready(self, name: str) -> None:
+        """Raises StepProcessDied if it does not come up; `name` is the function that it is for."""
+        deadline = time.monotonic() + _START_S
+        while not self.ready:
+            try:
+                if self.pipe.poll(_CHECK_S):
+                    self.pipe.recv()
+                    self.ready = True
+                elif self.process.exitcode is not None:
+                    raise EOFError
+            except (EOFError, OSError):
+                self.process.join(5.0)
+                raise StepProcessDied(_not_started(name, self.process.exitcode)) from None
+            if not self.ready and time.monotonic() > deadline:
+                raise StepProcessDied(f"the process for {name} did not come up within {_START_S:.0f} s")
+
     def receive(self) -> Message:
         """Its next message. Raises EOFError when it is dead and has said all."""
         while not self.pipe.poll(_CHECK_S):
@@ -72,19 +88,19 @@ class Ticket:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: Child | None = None
-        self._stopped = False
+        self.stopped = False
 
     def stop(self) -> None:
         """Kills the child that has the call; if none has it, none will."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             if self._child is not None:
                 self._child.kill()
 
     def give(self, child: Child) -> None:
         """Raises StepProcessDied if the call was stopped."""
         with self._lock:
-            if self._stopped:
+            if self.stopped:
                 raise StepProcessDied("the call was stopped before it began")
             self._child = child
 
@@ -92,7 +108,7 @@ class Ticket:
         """Whether the child is still good for other calls."""
         with self._lock:
             self._child = None
-            return not self._stopped
+            return not self.stopped
 
 
 class Children:
@@ -114,23 +130,30 @@ class Children:
 
         Raises StepProcessDied if the child ends before it has answered, also when it was stopped by the ticket.
         """
-        child = self._take(call, ticket)
-        answered = False
-        try:
-            while True:
-                kind, value = child.receive()
-                if kind == "began":
-                    on_began()
-                elif kind == "beat":
-                    on_beat(value)
-                elif kind == "end":
-                    answered = True
-                    return value
-        except (EOFError, OSError):
-            child.process.join(5.0)
-            raise StepProcessDied(_how_it_died(call.name, child.process.exitcode)) from None
-        finally:
-            self._put_back(child, good=ticket.take_back() and answered)
+        while True:
+            child = self._idle_or_new()
+            used, began, answered = child.ready, False, False
+            try:
+                ticket.give(child)
+                child.await_ready(call.name)
+                child.pipe.send(call)
+                while True:
+                    kind, value = child.receive()
+                    if kind == "beat":
+                        on_beat(value)
+                    elif kind == "began":
+                        began = True
+                        on_began()
+                    else:
+                        answered = True
+                        return value
+            except (EOFError, OSError):
+                if began or not used or ticket.stopped:
+                    child.process.join(5.0)
+                    raise StepProcessDied(_how_it_died(call.name, child.process.exitcode)) from None
+                # It had died while it was idle. That is nothing to this step, which has not begun.
+            finally:
+                self._put_back(child, good=ticket.take_back() and answered)
 
     def close(self) -> None:
         """Ends all children, at once. Calls that they have raise StepProcessDied."""
@@ -143,22 +166,6 @@ class Children:
             child.kill()
         for child in idle:  # the others are closed by those that wait for them
             child.close()
-
-    def _take(self, call: Call, ticket: Ticket) -> Child:
-        """A child that has been given the call."""
-        while True:
-            child = self._idle_or_new()
-            try:
-                ticket.give(child)
-                self._await_ready(call.name, child)
-                child.pipe.send(call)
-                return child
-            except OSError:
-                # It died while it was idle, and the call never reached it.
-                self._put_back(child, good=False)
-            except BaseException:
-                self._put_back(child, good=False)
-                raise
 
     def _idle_or_new(self) -> Child:
         with self._lock:
@@ -174,21 +181,6 @@ class Children:
         if closed:
             child.kill()
         return child
-
-    def _await_ready(self, name: str, child: Child) -> None:
-        deadline = time.monotonic() + _START_S
-        while not child.ready:
-            try:
-                if child.pipe.poll(_CHECK_S):
-                    child.pipe.recv()
-                    child.ready = True
-                elif child.process.exitcode is not None:
-                    raise EOFError
-            except (EOFError, OSError):
-                child.process.join(5.0)
-                raise StepProcessDied(_not_started(name, child.process.exitcode)) from None
-            if not child.ready and time.monotonic() > deadline:
-                raise StepProcessDied(f"the process for {name} did not come up within {_START_S:.0f} s")
 
     def _put_back(self, child: Child, *, good: bool) -> None:
         with self._lock:

@@ -212,19 +212,20 @@ class LocalSteps:
         self._ended(job, outcome)
 
     def _in_thread(self, job: Job) -> None:
-        job.thread = get_ident()
-        result = job.attempt.context.copy().run(self._call, job)
-        job.thread = None
-        self._landing.post(partial(self._thread_over, job, result))
+        # No name for the result: an exception's traceback leads back to this frame, and that would be a cycle.
+        self._landing.post(partial(self._thread_over, job, job.attempt.context.copy().run(self._call, job)))
 
     def _call(self, job: Job) -> Outcome | CoroutineType[Any, Any, Any]:
         attempt = job.attempt
+        job.thread = get_ident()
         try:
             with _nothing if self._around is None else self._around(attempt), running_step(job.info()):
                 value: Any = attempt.fn(*attempt.args, **attempt.kwargs)
             return value if inspect.iscoroutine(value) else job.returned(value, self._limits)
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a step is a failure of the step
             return job.raised(error, self._limits)
+        finally:
+            job.thread = None
 
     def _thread_over(self, job: Job, result: Outcome | CoroutineType[Any, Any, Any]) -> None:
         if isinstance(result, Outcome):
@@ -239,8 +240,7 @@ class LocalSteps:
             self._fill()
 
     def _in_process(self, job: Job) -> None:
-        outcome = job.attempt.context.copy().run(self._call_child, job)
-        self._landing.post(partial(self._ended, job, outcome))
+        self._landing.post(partial(self._ended, job, job.attempt.context.copy().run(self._call_child, job)))
 
     def _call_child(self, job: Job) -> Outcome:
         ticket = job.ticket
@@ -300,6 +300,7 @@ class LocalSteps:
         try:
             self._tell(job, outcome)
         finally:
+            job.stop = None  # its cause leads back to the job, which would be a cycle
             if self._quiet is not None:
                 self._look_quiet()
 

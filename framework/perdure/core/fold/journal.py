@@ -93,13 +93,13 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
     for entry in events:
         aging.remember(state, entry["event"]["id"], fact.ts)
     for start in body["starts"]:
-        entry: Body = events[start["event"]]
-        runs.create(state, fact, start["run"], start["function"], entry["event"])
+        started: Body = events[int(start["event"])]
+        runs.create(state, fact, start["run"], start["function"], started["event"])
     _correlate(state, events, body["correlates"])
     for index in body["delayed"]:
-        entry: Body = events[index]
-        state.delayed[entry["offset"]] = entry
-        state.effects.append(effects.Delayed(entry["event"]["ts"]))
+        later: Body = events[int(index)]
+        state.delayed[later["offset"]] = later
+        state.effects.append(effects.Delayed(later["event"]["ts"]))
     return None
 
 
@@ -113,8 +113,8 @@ def _all_known(indexes: Iterable[int], pairings: list[Body], count: int) -> bool
 
 def _correlate(state: PartitionState, events: list[Body], pairings: list[Body]) -> None:
     for pairing in pairings:
-        entry: Body = events[pairing["event"]]
-        messages.to_cell(state, correlation(state, entry, pairing["path"], pairing["value"]))
+        paired: Body = events[int(pairing["event"])]
+        messages.to_cell(state, correlation(state, paired, pairing["path"], pairing["value"]))
 
 
 def correlation(state: PartitionState, entry: Body, path: str, value: bytes) -> Body:

@@ -24,7 +24,9 @@ def to_cell(state: PartitionState, correlate: Body) -> None:
 
 
 def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
-    parent = (body["parent"], body["parent_key"]) if None not in (body["parent"], body["parent_key"]) else None
+    parent = (
+        (body["parent"], body["parent_key"]) if None not in (body["parent"], body["parent_key"]) else None
+    )
     if (
         runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent) is None
         and parent

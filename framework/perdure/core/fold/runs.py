@@ -10,6 +10,7 @@ from perdure.core.facts import Fact
 from perdure.core.fold import channels
 from perdure.core.ops import EventData, Failure, Op
 from perdure.core.state import PartitionState, Pending, Run
+from perdure.errors import EncodingError
 
 Body = dict[str, Any]
 EVENT_MATCHED = "perdure.EventMatched"
@@ -226,19 +227,23 @@ def _run_cancelled(state: PartitionState, fact: Fact, run: Run, body: Body) -> N
 def failure_event(run: Run, error: Failure, ts: int) -> EventData:
     """The event that starts a failure handler: what failed, how, and the event that began it."""
     event = run.event
-    data = {
-        "run_id": run.id,
-        "function_id": run.function,
-        "error": dict(error),
-        "event": {**event, "data": payload.loads(event["data"])},
-    }
+
+    def told(data: object) -> bytes:
+        began = {**event, "data": data}
+        whole = {"run_id": run.id, "function_id": run.function, "error": dict(error), "event": began}
+        return payload.dumps(whole)
+
+    try:
+        told_data = told(payload.loads(event["data"]))
+    except EncodingError:  # any client may append events, and any bytes as their data
+        told_data = told(event["data"].decode(errors="replace"))
     return EventData(
         name="perdure/function.failed",
         id=ids.digest("failed", run.id),
         ts=ts,
         key=event["key"],
         v=None,
-        data=payload.dumps(data),
+        data=told_data,
         trace=event["trace"],
     )
 

@@ -1,0 +1,102 @@
+"""What is measured: an app with three functions, and a loop that starts their runs and waits for their results."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import perf_counter, perf_counter_ns, process_time
+from typing import Any
+
+from perdure import App, Context
+from perdure.authoring.functions import Function
+
+FANOUT = 100
+STEPS = {"W1": 1, "W2": 3, "W3": FANOUT + 1}
+"""Steps in one run of each workload."""
+WHAT = {"W1": "one step", "W2": "three steps in sequence", "W3": f"{FANOUT} parallel steps and a reduce"}
+
+
+async def plus(number: int) -> int:
+    """A step that does nothing to speak of."""
+    return number + 1
+
+
+async def total(numbers: list[int]) -> int:
+    """The reduce."""
+    return sum(numbers)
+
+
+async def one(ctx: Context[dict[str, Any]]) -> int:
+    """W1."""
+    return await ctx.step.run("one", plus, 0)
+
+
+async def three(ctx: Context[dict[str, Any]]) -> int:
+    """W2."""
+    number = await ctx.step.run("one", plus, 0)
+    number = await ctx.step.run("two", plus, number)
+    return await ctx.step.run("three", plus, number)
+
+
+async def fanned(ctx: Context[dict[str, Any]]) -> int:
+    """W3."""
+    return await ctx.step.run("reduce", total, await ctx.step.map("map", plus, range(FANOUT)))
+
+
+def make_app(url: str) -> tuple[App, dict[str, Function[Any, Any]]]:
+    """The app on a log, and its functions by workload."""
+    app = App("bench", log=url)
+    return app, {"W1": app.function(one), "W2": app.function(three), "W3": app.function(fanned)}
+
+
+@dataclass
+class Sample:
+    """What some runs of one workload took."""
+
+    latencies: list[int] = field(default_factory=list)
+    """Of each run in ns, sorted."""
+    wall: float = 0.0
+    """Seconds for all of them."""
+    cpu: float = 0.0
+    """Seconds of processor time of this process meanwhile, all threads."""
+
+    @property
+    def runs(self) -> int:
+        return len(self.latencies)
+
+    def percentile(self, percent: float) -> float:
+        """In ms."""
+        place = min(len(self.latencies) - 1, int(len(self.latencies) * percent / 100))
+        return self.latencies[place] / 1e6
+
+
+async def timed(once: Callable[[], Awaitable[object]], runs: int, in_flight: int, seconds: float) -> Sample:
+    """Does something `runs` times, so many at once, and stops early after so many seconds."""
+    sample, left = Sample(), iter(range(runs))
+    gc.collect()
+    began, cpu = perf_counter(), process_time()
+
+    async def lane() -> None:
+        for _ in left:
+            at = perf_counter_ns()
+            await once()
+            sample.latencies.append(perf_counter_ns() - at)
+            if perf_counter() - began > seconds:
+                return
+
+    await asyncio.gather(*(lane() for _ in range(in_flight)))
+    sample.wall, sample.cpu = perf_counter() - began, process_time() - cpu
+    sample.latencies.sort()
+    return sample
+
+
+async def drive(app: App, function: Function[Any, Any], runs: int, in_flight: int, seconds: float) -> Sample:
+    """Runs a function through the app, from `app.start` to the result."""
+
+    async def once() -> None:
+        handle = await app.start(function)
+        await handle.result()
+
+    return await timed(once, runs, in_flight, seconds)

@@ -1,0 +1,170 @@
+"""`perdure doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from perdure.cli.options import JsonOption, LogOption
+
+if TYPE_CHECKING:
+    from perdure.index.reader import JournalReader
+    from perdure.logs import Log
+
+SHOWN_MAX = 50
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(log: LogOption = None, json: JsonOption = False) -> None:
+    """Prove that nothing is lost: fold the whole log, and check that every live run waits for something.
+
+    Exit code 1 when a rule is broken. A worker may be running meanwhile.
+
+    [dim]Example:[/]  perdure doctor --log sqlite:///backup.db
+    """
+    from perdure.cli.shapes import dumped
+
+    found = asyncio.run(_examined(log))
+    if json:
+        typer.echo(dumped(found))
+    else:
+        _show(found)
+    raise typer.Exit(1 if found["violations"] else 0)
+
+
+async def _examined(given: str | None) -> dict[str, Any]:
+    """Everything that is known of a log, as `--json` prints it."""
+    from perdure.cli.places import file_of, opened, shown_log, url_of
+    from perdure.core.facts import UNDECODABLE
+    from perdure.core.invariants import check, check_between
+    from perdure.index.reader import JournalReader
+    from perdure.logs import Topic
+
+    url = url_of(given)
+    async with opened(url) as log:
+        reader = JournalReader(log)
+        await reader.read()
+        states = [partition.state for partition in reader.partitions]
+        violations = [*(found for state in states for found in check(state)), *check_between(states)]
+        voids: Counter[str] = Counter()
+        for state in states:
+            voids.update(state.voids)
+        first, end = await log.bounds(Topic.DEAD_LETTERS, 0)
+        partitions = [await _partition(log, reader, number) for number in range(log.partitions)]
+    file = file_of(url)
+    return {
+        "log": shown_log(url),
+        "bytes": None
+        if file is None
+        else sum(part.stat().st_size for part in file.parent.glob(file.name + "*") if part.is_file()),
+        "runs": dict(Counter(run.status for state in states for run in state.runs.values())),
+        "voids": dict(voids),
+        "undecodable": voids[UNDECODABLE],
+        "dead_letters": end - first,
+        "partitions": partitions,
+        "violations": [
+            {"partition": v.partition, "rule": v.rule, "subject": v.subject, "detail": v.detail}
+            for v in violations
+        ],
+        "ok": not violations,
+    }
+
+
+async def _partition(log: Log, reader: JournalReader, number: int) -> dict[str, Any]:
+    from perdure.logs import Topic
+
+    state = reader.partitions[number].state
+    first, end = await log.bounds(Topic.JOURNAL, number)
+    _, events_end = await log.bounds(Topic.EVENTS, number)
+    return {
+        "partition": number,
+        "epoch": state.epoch,
+        "led": bool(state.epoch) and not state.clean,
+        "runs": len(state.runs),
+        "live": sum(1 for _ in state.live_runs()),
+        "journal": [first, end],
+        "events_unrouted": max(events_end - state.next, 0),
+        "delayed_events": len(state.delayed),
+        "outbox": sum(len(queue) for queue in state.outbox.values()),
+    }
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    from perdure.cli.showing import console, status
+    from perdure.cli.wording import counted
+
+    out = console()
+    parts = found["partitions"]
+    entries = sum(part["journal"][1] - part["journal"][0] for part in parts)
+    size = "" if found["bytes"] is None else f", {_bytes(found['bytes'])}"
+    out.print(
+        f"{found['log']}: {counted(len(parts), 'partition')}, {counted(entries, 'record')} in the journal{size}"
+    )
+    unrouted = sum(part["events_unrouted"] for part in parts)
+    runs = Text("runs     ", style="dim")
+    for name, number in sorted(found["runs"].items(), key=lambda item: -item[1]):
+        runs.append(f"{number:,} ", style="default").append_text(status(name)).append("   ")
+    out.print(runs if found["runs"] else Text("runs     none", style="dim"))
+    if unrouted:
+        out.print(
+            Text(
+                f"events   {counted(unrouted, 'entry', 'entries')} not routed yet: a worker does that",
+                style="yellow",
+            )
+        )
+    for reason, number in sorted(found["voids"].items(), key=lambda item: -item[1]):
+        out.print(Text(f"void     {number:,} × {reason}", style="dim"))
+    if found["undecodable"]:
+        out.print(
+            Text(
+                f"warning  {counted(found['undecodable'], 'record')} cannot be read by this version of perdure: "
+                "garbage, or written by another version. Runs may look younger than they are.",
+                style="yellow",
+            )
+        )
+    if found["dead_letters"]:
+        out.print(Text(f"dead     {counted(found['dead_letters'], 'dead letter')}", style="yellow"))
+    _show_verdict(found, sum(part["live"] for part in parts))
+
+
+def _show_verdict(found: dict[str, Any], live: int) -> None:
+    from rich.text import Text
+
+    from perdure.cli.showing import console, printed, table
+    from perdure.cli.wording import counted
+
+    out = console()
+    violations = found["violations"]
+    if not violations:
+        does = "waits" if live == 1 else "all wait"
+        said = (
+            f"{counted(live, 'live run')} {does} for something that will come" if live else "no run is live"
+        )
+        out.print(Text(f"ok       every rule holds; {said}", style="green"))
+        return
+    out.print(Text(f"broken   {counted(len(violations), 'violation')}", style="red"))
+    made = table("PARTITION", "RULE", "WHERE", "WHAT")
+    for violation in violations[:SHOWN_MAX]:
+        made.add_row(
+            str(violation["partition"]), violation["rule"], violation["subject"], violation["detail"]
+        )
+    printed(out, made)
+    if len(violations) > SHOWN_MAX:
+        out.print(Text(f"… and {len(violations) - SHOWN_MAX} more: --json has all", style="dim"))
+
+
+def _bytes(count: int) -> str:
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}"
+        count //= 1024
+    return f"{count:,} GB"

@@ -1,0 +1,230 @@
+"""`perdure events …`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perdure.cli.options import JsonOption, LogOption
+
+if TYPE_CHECKING:
+    from perdure.app import App
+    from perdure.core.ops import EventData
+    from perdure.logs import Log
+
+app = typer.Typer(help="Send events, and see those that were sent.", no_args_is_help=True)
+
+READ_ENTRIES = 1_000
+
+
+@app.command()
+def send(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[FILE:APP] NAME [JSON]",
+            show_default=False,
+            help="The event's name and its data (- reads it from stdin). With an app, its event class checks the data.",
+        ),
+    ],
+    log: LogOption = None,
+    id: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", show_default=False, help="Sent again within 24 h, it counts once."
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="KEY", show_default=False, help="Events of one key keep their order."),
+    ] = None,
+    ts: Annotated[
+        str | None,
+        typer.Option(
+            "--ts",
+            metavar="TIME",
+            show_default=False,
+            help="When it is delivered: ISO 8601, or +10m from now.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Send an event. It is in the log when this returns, whether or not a worker runs.
+
+    [dim]Examples:[/]  perdure events send user/created '{"user_id": "1"}'   ·   perdure events send reminder --ts +10m
+    """
+    place, name, data = _words(words)
+    given = parsed(data, "the event's data")
+    url, event = asyncio.run(_sent(place, name, given, log, {"id": id, "key": key, "ts": _time(ts)}))
+    if json:
+        from perdure.cli.shapes import dumped, event_json
+
+        typer.echo(dumped(event_json(event)))
+        return
+    from perdure.cli.places import shown_log
+
+    typer.echo(f"sent {event['name']} as {event['id']} to {shown_log(url)}")
+
+
+def _words(words: list[str]) -> tuple[str | None, str, str]:
+    """The app, the name and the data among the arguments."""
+    from perdure.errors import UsageError
+
+    place = words.pop(0) if len(words) > 1 and _names_app(words[0]) else None
+    if not 1 <= len(words) <= 2:
+        raise UsageError(
+            "an event has a name and JSON data, in one pair of quotes: perdure events send user/created "
+            '\'{"user_id": "1"}\''
+        )
+    return place, words[0], words[1] if len(words) == 2 else "{}"
+
+
+def _names_app(word: str) -> bool:
+    path, colon, name = word.rpartition(":")
+    return (
+        word.endswith(".py")
+        or path.endswith(".py")
+        or bool(colon and name.isidentifier() and "/" not in word)
+    )
+
+
+def parsed(text: str, what: str) -> Any:
+    """JSON from the command line, or from standard input for `-`."""
+    import json
+
+    from perdure.errors import UsageError
+
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise UsageError(f"{what} is not JSON ({error}): {text[:80]}") from None
+
+
+def _time(text: str | None) -> float | str | None:
+    from time import time
+
+    from perdure.core.durations import to_us
+
+    if text is None or not text.startswith("+"):
+        return text
+    return time() + to_us(text[1:]) / 1_000_000
+
+
+async def _sent(
+    place: str | None, name: str, data: Any, log: str | None, envelope: dict[str, Any]
+) -> tuple[str, EventData]:
+    from perdure.authoring.sending import to_event
+    from perdure.cli.loading import load, place_of
+    from perdure.cli.places import client_of, opened, url_of
+    from perdure.engine.clock import SystemClock
+
+    loaded = None if place is None else load(place_of(place))
+    url = url_of(log) if log is not None or loaded is None else loaded.log
+    event = name if loaded is None else _typed(loaded, name, data)
+    async with opened(url, make=True) as known, client_of(known) as client:
+        made = to_event(
+            event,
+            data if event is name else None,
+            **envelope,
+            now_us=SystemClock().now(),
+            make_id=client.make_id,
+        )
+        await client.send([made])
+        return url, made
+
+
+def _typed(app: App, name: str, data: Any) -> Any:
+    """An instance of the app's event class of this name; the name itself when there is none."""
+    from pydantic import ValidationError
+
+    from perdure.errors import InvalidEvent
+
+    models = [function.event_types.get(name) for function in app.functions]
+    model = next((found for found in models if found is not None), None)
+    if model is None:
+        return name
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'data'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise InvalidEvent(f"the data of event {name!r} does not fit {model.__name__}: {faults}") from None
+
+
+@app.command("list")
+def list_(
+    log: LogOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", show_default=False, help="Events of this name; order/* is a pattern."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="DURATION", show_default=False, help="Sent within this time: 30m, 2d."
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="How many, the newest first.")
+    ] = 50,
+    json: JsonOption = False,
+) -> None:
+    """List the events in the log, the newest first.
+
+    [dim]Example:[/]  perdure events list --name 'order/*' --since 1h
+    """
+    from time import time_ns
+
+    from perdure.cli.shapes import dumped, event_json, iso
+    from perdure.core.durations import to_us
+
+    now = time_ns() // 1_000
+    after = 0 if since is None else now - to_us(since)
+    found = asyncio.run(_read(log, name, after, limit))
+    if json:
+        typer.echo(dumped([{"sent": iso(ts), **event_json(event)} for ts, event in found]))
+    elif found:
+        from perdure.cli.showing import show_events
+
+        show_events(found, now)
+    else:
+        typer.echo("no event fits" if name or since else "no event yet")
+
+
+async def _read(log: str | None, name: str | None, after: int, limit: int) -> list[tuple[int, EventData]]:
+    from perdure.cli.places import opened
+    from perdure.core.routing import matches
+
+    found: list[tuple[int, EventData]] = []
+    async with opened(log) as known:
+        for partition in range(known.partitions):
+            mine = await _of_partition(known, partition, after)
+            found += [(ts, event) for ts, event in mine if name is None or matches(name, event["name"])]
+    found.sort(key=lambda entry: entry[0], reverse=True)
+    return found[:limit]
+
+
+async def _of_partition(log: Log, partition: int, after: int) -> list[tuple[int, EventData]]:
+    from perdure.core import codec
+    from perdure.errors import EncodingError
+    from perdure.logs import Topic
+
+    found: list[tuple[int, EventData]] = []
+    position = await log.offset_at(Topic.EVENTS, partition, after)
+    while batch := await log.read(Topic.EVENTS, partition, position, READ_ENTRIES):
+        position = batch[-1].offset + 1
+        for entry in batch:
+            try:
+                kind, body = codec.decode(entry.value)
+            except EncodingError:
+                continue
+            if kind == "Event":
+                event: Any = body
+                found.append((entry.ts, event))
+    return found
