@@ -222,15 +222,18 @@ class App:
     # ------------------------------------------------------------------ running
 
     @asynccontextmanager
-    async def worker(self, *, slots: int = 100, drain_timeout: float = 10.0) -> AsyncGenerator[Engine]:
+    async def worker(
+        self, *, slots: int = 100, drain_timeout: float = 10.0, blocked_after: float = 5.0
+    ) -> AsyncGenerator[Engine]:
         """A worker inside this process and event loop; ready when entered, drained when left.
 
         `slots` bounds the attempts of steps that run at once. `drain_timeout` (seconds) is how long running
-        attempts may take to finish at the end.
+        attempts may take to finish at the end. A step that blocks the event loop for `blocked_after` (seconds) is
+        named in the log of `perdure.worker`.
         """
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
-        steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around)
+        steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around, blocked_s=blocked_after)
         services = Services(
             log=connection.log,
             clock=self.clock,
@@ -247,10 +250,14 @@ class App:
             await engine.ready()
             yield engine
         finally:
-            engine.drain()
-            await steps.drain(drain_timeout)
-            await engine.stop()
-            await steps.close(0)
+            try:
+                engine.drain()
+                await steps.drain(drain_timeout)
+            finally:
+                try:
+                    await engine.stop()
+                finally:
+                    await steps.close(0)
 
     def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0) -> int:
         """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does."""

@@ -25,6 +25,8 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "StepError",
+    "StepProcessDied",
+    "StepStopped",
     "StepTimeout",
     "Stuck",
     "UsageError",
@@ -93,6 +95,18 @@ class StepTimeout(PerdureError):
     """An attempt of a step took longer than its timeout."""
 
     code = "step-timeout"
+
+
+class StepProcessDied(PerdureError):
+    """The process in which a step ran ended under it: killed, crashed, or by os._exit. The attempt has failed."""
+
+    code = "step-process-died"
+
+
+class StepStopped(PerdureError):
+    """Nobody waits for the step any more, so it was stopped."""
+
+    code = "step-stopped"
 
 
 class StepError(PerdureError):

@@ -260,7 +260,7 @@ class Routing:
         sent = self.records[record]
         view = self.targets.of(target)
         _, body = codec.decode(sent.value)
-        incoming = Incoming(view.state.next, 1, body, sent.channel)  # type: ignore[arg-type]
+        incoming = Incoming(view.state.next, 1, body, sent.channel)
         made = decide.ingest(view.state, [incoming])
         stamp = Stamp(view.state.owner, 1, view.length)
         return (*target, self.records.make(f"ingest of {sent.name}", "Ingest", made, stamp=stamp))
@@ -270,7 +270,7 @@ class Routing:
         if self.rules.after_failure == "go on":
             return world
         routers = tuple(Router() if r.producer == producer else r for r in world.routers)
-        return world._replace(routers=routers)  # type: ignore[arg-type]
+        return world._replace(routers=routers)
 
     # ------------------------------------------------------------------ what may never be
 
@@ -329,7 +329,7 @@ def _appended(world: World, producer: int, seq: int) -> World:
     routers = tuple(
         r._replace(appended=max(r.appended, seq)) if r.producer == producer else r for r in world.routers
     )
-    return world._replace(routers=routers)  # type: ignore[arg-type]
+    return world._replace(routers=routers)
 
 
 def accepts_newer(state: PartitionState, fact: Any) -> str | None:

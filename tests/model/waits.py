@@ -1,4 +1,4 @@
-"""Waits and cells: a run at partition 0 waits for events, which are ingested elsewhere and meet its waits at partition 1.
+"""Waits and cells: a run at partition 0 waits for events, which are ingested anywhere and meet it at partition 1.
 
 Whatever is sent arrives late, as after a kill between `WaitOpened` and `Subscribe`; an `Ingest` may be under way while
 the path of a first wait is being armed; events of two partitions meet the cell in any order; waits follow each other,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from perdure.core import codec, routing
@@ -16,6 +17,7 @@ from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Stamp
 from perdure.core.fold import fold
+from perdure.core.invariants import check_between
 from perdure.core.ops import Op
 from perdure.core.state import PartitionState
 from tests.core.journal import event, started
@@ -198,7 +200,7 @@ class Waits:
         if waiting:
             batch = self._incoming(waiting, state.next)
             flying[number] = self._once(
-                world.views[number], waiting, "ingest", "Ingest", lambda: decide.ingest(state, batch)
+                world.views[number], waiting, "ingest", "Ingest", partial(decide.ingest, state, batch)
             )
             names = ", ".join(f"e{n}" for n, _ in waiting)
             after = world._replace(flight=tuple(sorted(flying.items())))
@@ -224,18 +226,15 @@ class Waits:
         return record
 
     def _searches(self, world: World, number: int, state: PartitionState) -> Iterator[tuple[str, World]]:
-        for scan_id, scan in list(state.scans.items())[:1]:
-            entries = tuple(e for e in self._entries(world, number)[: scan.to] if e[1] >= scan.since)
-            first = len(self._entries(world, number)[: scan.to]) - len(entries)
-            batch = self._incoming(entries, first)
-            record = self._once(
-                world.views[number],
-                (scan_id, entries),
-                "search",
-                "Scanned",
-                lambda scan_id=scan_id, scan=scan: decide.scanned(state, scan_id, scan, batch, scan.to),
-            )
-            yield f"a search at partition {number} reads {len(entries)}", self._append(world, number, record)
+        scan_id, scan = next(iter(state.scans.items()), (0, None))
+        if scan is None:
+            return
+        before = self._entries(world, number)[: scan.to]
+        entries = tuple(entry for entry in before if entry[1] >= scan.since)
+        batch = self._incoming(entries, len(before) - len(entries))
+        body = partial(decide.scanned, state, scan_id, scan, batch, scan.to)
+        record = self._once(world.views[number], (scan_id, entries), "search", "Scanned", body)
+        yield f"a search at partition {number} reads {len(entries)}", self._append(world, number, record)
 
     # ------------------------------------------------------------------ what may never be
 
@@ -260,6 +259,8 @@ class Waits:
         for cell in states[1].cells.values():
             if left := {key for _, key in cell.subscriptions} - set(run.pending):
                 return f"{left} are over, and the cell still serves them"
+        if lost := check_between(states):
+            return str(lost[0])
         given = {number for _, number in world.given}
         for key in run.pending:
             wait = int(key[2:])

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from perdure.errors import EncodingError, NonRetriableError, UsageError
+from perdure.errors import EncodingError, NonRetriableError, StepStopped, UsageError
 from perdure.execution.current import current_step, in_step
 from perdure.execution.ports import Attempt, Outcome
-from perdure.worker.faults import StepStopped
 from tests.worker.attempts import Started, attempt, begin, outcome, working
 
 pytestmark = pytest.mark.asyncio

@@ -15,9 +15,16 @@ import pytest
 import pytest_asyncio
 
 from perdure.core.limits import Limits
-from perdure.errors import EncodingError, PayloadTooLarge, RetryAfterError, StepTimeout, UsageError
+from perdure.errors import (
+    EncodingError,
+    PayloadTooLarge,
+    RetryAfterError,
+    StepProcessDied,
+    StepStopped,
+    StepTimeout,
+    UsageError,
+)
 from perdure.execution.desk import snapshot_of
-from perdure.worker.faults import StepProcessDied, StepStopped
 from perdure.worker.steps import LocalSteps
 from tests.worker import functions
 from tests.worker.attempts import WITHIN_S, Started, attempt, begin, outcome, working

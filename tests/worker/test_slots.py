@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from perdure.worker.faults import StepStopped
+from perdure.errors import StepStopped
 from perdure.worker.slots import Slots
 from tests.worker.attempts import WITHIN_S, begin, outcome, working
 

@@ -10,8 +10,8 @@ from typing import Any, Never
 
 import pytest
 
+from perdure.errors import StepStopped
 from perdure.execution.current import current_step, in_step
-from perdure.worker.faults import StepStopped
 from tests.worker.attempts import WITHIN_S, begin, outcome, working
 
 pytestmark = pytest.mark.asyncio

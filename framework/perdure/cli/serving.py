@@ -94,14 +94,12 @@ class _Warnings(logging.Handler):
 async def _tell_ready(
     engine: Engine, printer: Printer, now: Callable[[], int], ready: Callable[[], None]
 ) -> None:
-    count = engine.services.log.partitions
-    try:
-        async with asyncio.timeout(READY_S):
-            await engine.ready(range(count))
-        share = f"leads all {counted(count, 'partition')}"
-    except TimeoutError:
-        share = f"leads {len(engine.partitions)} of {count} partitions; other workers have the rest"
-    printer.say(f"{stamp(printer, now())}  {printer.style('ready', 'green')}: {share}")
+    await engine.ready(READY_S)
+    count, mine = engine.services.log.partitions, len(engine.partitions)
+    leads = (
+        f"leads all {counted(count, 'partition')}" if mine == count else f"leads {mine} of {count} partitions"
+    )
+    printer.say(f"{stamp(printer, now())}  {printer.style('ready', 'green')}: {leads}")
     ready()
 
 

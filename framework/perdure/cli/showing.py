@@ -97,6 +97,8 @@ def doing(run: Run, now: int) -> str:
         return error_line(run.error["type"], run.error["message"])
     if run.result is not None:
         return "" if run.result == b"null" else "→ " + cut(run.result.decode(errors="replace"), 120)
+    if run.status == "queued":
+        return "not begun, or in its first step"  # the log hears of a beginning with what follows from it
     if run.status == "scheduled":
         return f"starts at {moment(run.not_before, now)}"
     if run.reason or not run.live:

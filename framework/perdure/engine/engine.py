@@ -83,7 +83,7 @@ class Engine:
             if not appended.done():
                 appended.set_result(result)
 
-        producer = log.producer()
+        producer = self.services.producer()
         value = codec.encode("Config", {"version": 0, "functions": self._definitions})
         producer.append(Topic.REGISTRY, 0, value, headers={APP: self.app.encode()}, done=finished)
         result = await appended

@@ -72,7 +72,7 @@ class Partition:
         if self._gone or self._claiming is not None:
             return
         owner = self._services.entropy(16)
-        producer = self._services.log.producer()
+        producer = self._services.producer()
         self._claiming = (owner, producer)
         epoch = self.state.epoch + 1
         value = codec.encode("Claim", {"epoch": epoch, "worker": ""})

@@ -58,6 +58,8 @@ class Router:
         if config["version"] > max(self._life.state.config["version"], self._configuring):
             self._configuring = config["version"]
             self._life.append("Config", config, lambda _fact, _void: None)
+        elif config["version"]:
+            self.configured()
 
     def configured(self) -> None:
         self._life.services.configured(self._life.state.number, self._life.state.config["version"])

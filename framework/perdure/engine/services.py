@@ -12,7 +12,7 @@ from perdure.core.limits import Limits
 from perdure.engine.clock import Clock
 from perdure.engine.suspects import Suspects
 from perdure.execution.ports import Steps
-from perdure.logs.contract import Log, Member, Topic
+from perdure.logs.contract import Log, Member, Producer, Topic
 from perdure.observability.observer import Observers
 
 
@@ -43,8 +43,15 @@ class Services:
     """Whether arguments of steps are watched for changes: in tests and in development (A9)."""
     draining: bool = False
     """Nothing new is started any more; what runs may finish."""
+    wrap_producer: Callable[[Producer], Producer] | None = None
+    """Stands between the engine and its producers: tests count and fail appends there."""
     on_configured: Callable[[int, int], None] | None = None
     on_trouble: Callable[[str, BaseException], None] | None = None
+
+    def producer(self) -> Producer:
+        """A new producer instance."""
+        made = self.log.producer()
+        return made if self.wrap_producer is None else self.wrap_producer(made)
 
     def soon(self, call: Callable[[], None]) -> None:
         """Calls after everything that is ready now."""

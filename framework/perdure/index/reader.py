@@ -91,6 +91,13 @@ class JournalReader:
         found = [run for reader in self.partitions for run in reader.runs()]
         return sorted(found, key=lambda run: run.created, reverse=True)
 
+    def ops(self, run_id: str) -> Sequence[Op]:
+        """The ops of a run's accepted commits, in order."""
+        for reader in self.partitions:
+            if (found := reader.ops.get(run_id)) is not None:
+                return found
+        return ()
+
     def run(self, run_id: str) -> Run | None:
         """The folded state of a run."""
         for reader in self.partitions:

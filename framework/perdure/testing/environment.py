@@ -22,6 +22,8 @@ from perdure.engine.services import Services
 from perdure.errors import RunNotFound, UsageError
 from perdure.index.reader import JournalReader
 from perdure.index.views import RunView, StepView
+from perdure.execution.ports import Attempt
+from perdure.logs.contract import Producer
 from perdure.logs.memory import MemoryLog
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observers
@@ -62,6 +64,11 @@ class Environment:
         self._steps: LocalSteps | None = None
         self._engine: Engine | None = None
         self._workers = 0
+        self._leaving: list[LocalSteps] = []
+        self.on_attempt: Callable[[Attempt], None] | None = None
+        """Called with every attempt before it starts."""
+        self.wrap_producer: Callable[[Producer], Producer] | None = None
+        """Stands between the worker and its producers."""
 
     # ------------------------------------------------------------------ the worker
 
@@ -74,6 +81,7 @@ class Environment:
         self._steps = LocalSteps(slots=1_000, limits=self.app.limits, around=observers.around)
         mocked = MockedSteps(self._steps)
         mocked.mocks = self._mocks
+        mocked.on_attempt = self.on_attempt
         services = Services(
             log=log,
             clock=self.clock,
@@ -83,9 +91,15 @@ class Environment:
             observers=observers,
             entropy=Entropy(f"worker-{self._workers}"),
             strict=True,
+            wrap_producer=self.wrap_producer,
         )
         self._engine = Engine(self.app.name, services, self.app.functions.definitions())
-        await self._engine.start()
+        starting = asyncio.get_running_loop().create_task(self._engine.start())
+        while not starting.done() and not self.worker_is_gone:
+            await asyncio.sleep(0)
+        if self.worker_is_gone:
+            starting.cancel()
+        await asyncio.gather(starting, return_exceptions=self.worker_is_gone)
         await self.settle()
 
     async def stop_worker(self) -> None:
@@ -97,16 +111,29 @@ class Environment:
 
     async def crash_worker(self) -> None:
         """The worker is gone from one moment to the next; nothing of it is told to the log."""
+        self.crash_now()
+        await self.settle()
+
+    def crash_now(self) -> None:
+        """The same, from wherever it is called."""
         if self._engine is not None and self._steps is not None:
             engine, self._engine = self._engine, None
             log = engine.services.log
             assert isinstance(log, MemoryLog)
             log.kill()
             engine.abandon()
-            await self._steps.close(0)
+            self._leaving.append(self._steps)
+
+    @property
+    def worker_is_gone(self) -> bool:
+        """Whether no worker runs, since it crashed or was stopped."""
+        return self._engine is None
 
     async def settle(self) -> None:
         """Returns when nothing can go on without time passing or something being sent."""
+        leaving, self._leaving = self._leaving, []
+        for steps in leaving:
+            await steps.close(0)
         deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_S
         calm = 0
         while calm < 3:
@@ -293,10 +320,13 @@ class TestRun(Generic[R]):
 
 
 @asynccontextmanager
-async def environment(app: App, *, partitions: int = PARTITIONS) -> AsyncGenerator[Environment]:
+async def environment(
+    app: App, *, partitions: int = PARTITIONS, start: bool = True
+) -> AsyncGenerator[Environment]:
     """Runs the app on a log in memory with a virtual clock; `app.send` and `app.start` reach it too.
 
-    Entered, a worker leads all partitions. Everything is gone when it is left.
+    Entered, a worker leads all partitions (`start=False`: none runs until `start_worker`). Everything is gone when it
+    is left.
     """
     clock = VirtualClock()
     log = MemoryLog(partitions, now=clock.now)
@@ -305,7 +335,8 @@ async def environment(app: App, *, partitions: int = PARTITIONS) -> AsyncGenerat
     await log.open()
     with app.borrowed(connections, clock):
         try:
-            await env.start_worker()
+            if start:
+                await env.start_worker()
             yield env
         finally:
             await env.stop_worker()

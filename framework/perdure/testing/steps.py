@@ -25,8 +25,11 @@ class MockedSteps:
     def __init__(self, inner: Steps) -> None:
         self._inner = inner
         self.mocks: list[Mock] = []
+        self.on_attempt: Callable[[Attempt], None] | None = None
 
     def start(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
+        if self.on_attempt is not None:
+            self.on_attempt(attempt)
         mock = self._find(attempt)
         if mock is not None:
             mock.calls += 1

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from perdure.errors import StepProcessDied
 from perdure.worker.child import Call, Message, Reply, main
-from perdure.worker.faults import StepProcessDied
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

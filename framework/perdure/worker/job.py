@@ -11,13 +11,12 @@ from typing import Any
 
 from perdure.core import payload
 from perdure.core.limits import Limits
-from perdure.errors import PerdureError, StepTimeout
+from perdure.errors import PerdureError, StepStopped, StepTimeout
 from perdure.execution.current import StepInfo
 from perdure.execution.outcome import raised, returned
 from perdure.execution.ports import Attempt, Outcome
 from perdure.worker.children import Ticket
 from perdure.worker.details import encoded_details
-from perdure.worker.faults import StepStopped
 from perdure.worker.slots import Lane
 from perdure.worker.stacks import stack_of
 

@@ -16,13 +16,12 @@ from types import CoroutineType
 from typing import Any, Final, TypeVar
 
 from perdure.core.limits import DEFAULT_LIMITS, Limits
-from perdure.errors import StepTimeout, UsageError
+from perdure.errors import StepStopped, StepTimeout, UsageError
 from perdure.execution.current import running_step
 from perdure.execution.ports import Attempt, Outcome
 from perdure.worker.calls import call_of, outcome_of
 from perdure.worker.children import Children, Ticket
 from perdure.worker.details import Details
-from perdure.worker.faults import StepStopped
 from perdure.worker.job import Job, lane_of
 from perdure.worker.landing import Landing
 from perdure.worker.slots import Slots

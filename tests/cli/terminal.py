@@ -1,0 +1,117 @@
+"""`perdure` as a process of its own, read like a terminal: wait for a line, with a deadline."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.house.sources import ROOT
+
+DEADLINE_S = 25.0
+
+
+def environ(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PERDURE_", "FORCE_COLOR"))}
+    return kept | {"PYTHONPATH": str(ROOT / "framework"), "TZ": "UTC"} | more
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "perdure.cli", *arguments]
+
+
+def perdure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+
+
+class Screen:
+    """A running command and everything that it has printed."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
+        self.process = subprocess.Popen(
+            command(*arguments),
+            cwd=folder,
+            env=environ(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._text = ""
+        self._seen = 0
+        self._ended = False
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self._text += line
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    @property
+    def text(self) -> str:
+        with self._news:
+            return self._text
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """The first match after the one before."""
+        compiled = re.compile(pattern)
+        with self._news:
+
+            def found() -> re.Match[str] | None:
+                return compiled.search(self._text, self._seen)
+
+            self._news.wait_for(lambda: found() is not None or self._ended, DEADLINE_S)
+            match = found()
+            assert match is not None, f"nothing like {pattern!r} after position {self._seen} of:\n{self._text}"
+            self._seen = match.end()
+            return match
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        return self.process.wait(DEADLINE_S)
+
+    def kill(self) -> None:
+        """kill -9 for it and all that it has started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        finally:
+            self.process.wait(DEADLINE_S)
+            self._reader.join(DEADLINE_S)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+
+@contextmanager
+def screen(folder: Path, *arguments: str) -> Iterator[Screen]:
+    """Starts a command, and leaves nothing of it behind."""
+    shown = Screen(folder, arguments)
+    try:
+        yield shown
+    finally:
+        shown.kill()

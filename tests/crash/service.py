@@ -1,0 +1,303 @@
+"""The victim: an app on a SQLite file whose functions cover a run's life, and what its runs must come to.
+
+Every function is a function of `n` alone, so that the right end of each run can be foretold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from perdure import App, Context, FailureContext, Retry, SyncContext
+from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.logs.sqlite import SqliteLog
+from tests.crash import ledger
+from tests.crash.ledger import effect
+
+Ctx = Context[dict[str, Any]]
+
+
+class Refused(Exception):
+    """A step that fails."""
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+async def add(run: str, a: int, b: int) -> int:
+    with effect(run, a, b):
+        await asyncio.sleep(0)
+        return a + b
+
+
+def times(run: str, a: int, b: int) -> int:
+    with effect(run, a, b):
+        return a * b
+
+
+async def derived(run: str, a: int, now: str, number: float, unique: str) -> int:
+    """Its arguments come from the body's clock and random numbers (A9)."""
+    with effect(run, a, now, number, unique):
+        return a
+
+
+async def flaky(run: str, n: int) -> int:
+    from perdure import current_step
+
+    with effect(run, n):
+        if current_step().attempt < 3:
+            raise Refused(f"attempt {current_step().attempt}")
+        return n
+
+
+async def refuse(run: str, n: int) -> int:
+    with effect(run, n):
+        raise Refused(f"never {n}")
+
+
+async def gated(run: str, gate: str) -> str:
+    """Ends when a file of this name stands in the folder."""
+    with effect(run, gate):
+        while not (ledger.folder() / gate).exists():
+            await asyncio.sleep(0.005)
+        return gate
+
+
+async def poison(run: str) -> None:
+    with effect(run):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def long(run: str, n: int, seconds: float) -> int:
+    with effect(run, n):
+        await asyncio.sleep(seconds)
+        return n
+
+
+async def pausing(run: str, n: int, before: bool) -> int:
+    """Its process is stopped in it the first time, before the effect or after it."""
+    if before:
+        await ledger_pause()
+    with effect(run, n):
+        await asyncio.sleep(0)
+    if not before:
+        await ledger_pause()
+    return n * 2
+
+
+async def ledger_pause() -> None:
+    """Hook of the zombie's life: stops the process, once."""
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+async def sequence(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    a = await ctx.step.run(
+        "one", derived, ctx.run_id, n, ctx.now().isoformat(), ctx.random.random(), str(ctx.uuid4())
+    )
+    b = await ctx.step.run("two", times, ctx.run_id, a, 2)
+    c = await ctx.step.run(
+        "three", derived, ctx.run_id, b, ctx.now().isoformat(), ctx.random.random(), str(ctx.uuid4())
+    )
+    return await ctx.step.run("four", add, ctx.run_id, c, 1)
+
+
+async def fan_out(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    parts = await asyncio.gather(
+        *(ctx.step.run("part", add, ctx.run_id, n, k) for k in range(3)),
+        ctx.step.run("product", times, ctx.run_id, n, 2),
+    )
+    return await ctx.step.run("sum", add, ctx.run_id, sum(parts), 0)
+
+
+async def retrying(ctx: Ctx) -> int:
+    policy = Retry(limit=3, initial=0.02, jitter=0)
+    return await ctx.step.options(retry=policy).run("flaky", flaky, ctx.run_id, ctx.event.data["n"])
+
+
+async def sleeping(ctx: Ctx) -> int:
+    a = await ctx.step.run("before", add, ctx.run_id, ctx.event.data["n"], 1)
+    await ctx.step.sleep("nap", 0.05)
+    return await ctx.step.run("after", add, ctx.run_id, a, 1)
+
+
+async def waiting(ctx: Ctx) -> int:
+    await ctx.step.run("ask", add, ctx.run_id, ctx.event.data["n"], 0)
+    paid = await ctx.step.wait_for_event("pay", "crash/paid", match="data.n", timeout=600)
+    return await ctx.step.run("book", add, ctx.run_id, -1 if paid is None else paid.data["amount"], 1)
+
+
+async def paying(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    amount = await ctx.step.run("charge", times, ctx.run_id, n, 100)
+    await ctx.step.send_event("tell", {"name": "crash/paid", "data": {"n": n, "amount": amount}})
+    return await ctx.step.run("note", add, ctx.run_id, n, 0)
+
+
+async def approval(ctx: Ctx) -> int:
+    n = await ctx.step.run("ask", add, ctx.run_id, ctx.event.data["n"], 0)
+    given = await ctx.step.wait_for_signal("approved", "approve", timeout=600)
+    return await ctx.step.run("book", add, ctx.run_id, n, -1 if given is None else given.data)
+
+
+async def parent(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    doubled: int = await ctx.step.invoke("child", "child", {"n": n})
+    return await ctx.step.run("more", add, ctx.run_id, doubled, 1)
+
+
+async def child(ctx: Ctx) -> int:
+    return await ctx.step.run("double", times, ctx.run_id, ctx.event.data["n"], 2)
+
+
+async def undo(ctx: FailureContext[dict[str, Any]]) -> int:
+    n = await ctx.step.run("undo", add, ctx.run_id, ctx.event.data["n"], 0)
+    return await ctx.step.run("tell", add, ctx.run_id, n, 1)
+
+
+async def failing(ctx: Ctx) -> int:
+    n = await ctx.step.run("fine", add, ctx.run_id, ctx.event.data["n"], 0)
+    return await ctx.step.run("fails", refuse, ctx.run_id, n)
+
+
+async def racing(ctx: Ctx) -> str:
+    n = ctx.event.data["n"]
+
+    async def slow() -> int:
+        await asyncio.sleep(600)
+        return n
+
+    name, _ = await ctx.step.race(quick=ctx.step.run("quick", add, ctx.run_id, n, 1), slow=slow())
+    await ctx.step.run("end", add, ctx.run_id, n, 0)
+    return name
+
+
+def plain(ctx: SyncContext[dict[str, Any]]) -> int:
+    a = ctx.step.run("one", add, ctx.run_id, ctx.event.data["n"], 1)
+    ctx.step.sleep("nap", 0.03)
+    return ctx.step.run("two", times, ctx.run_id, a, 2)
+
+
+async def door(ctx: Ctx) -> str:
+    gate = ctx.event.data["gate"]
+    await ctx.step.run("before", add, ctx.run_id, 1, 1)
+    passed = await ctx.step.run("gate", gated, ctx.run_id, gate)
+    await ctx.step.run("after", add, ctx.run_id, 1, 1)
+    return passed
+
+
+async def doors(ctx: Ctx) -> list[str]:
+    """Several steps in flight for as long as their gates are closed."""
+    gates: list[str] = ctx.event.data["gates"]
+    return list(await asyncio.gather(*(ctx.step.run("gate", gated, ctx.run_id, gate) for gate in gates)))
+
+
+async def neighbour(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    return await ctx.step.run("long", long, ctx.run_id, n, ctx.event.data["seconds"])
+
+
+async def poisoned(ctx: Ctx) -> None:
+    await ctx.step.run("poison", poison, ctx.run_id)
+
+
+async def poisoned_beside_a_timer(ctx: Ctx) -> None:
+    await asyncio.gather(ctx.step.sleep("nap", 0.3), ctx.step.run("poison", poison, ctx.run_id))
+
+
+async def gated_then_flaky(ctx: Ctx) -> str:
+    policy = Retry(limit=6, initial=0.01, factor=1.0, jitter=0)
+    return await ctx.step.options(retry=policy).run("work", opens_then_fails, ctx.run_id, 5)
+
+
+async def opens_then_fails(run: str, failures: int) -> str:
+    """Waits for its gate, then fails its first attempts."""
+    from perdure import current_step
+
+    with effect(run, failures):
+        while not (ledger.folder() / "open").exists():
+            await asyncio.sleep(0.005)
+        if current_step().attempt <= failures:
+            raise Refused(f"attempt {current_step().attempt}")
+        return "done"
+
+
+async def paused(ctx: Ctx) -> int:
+    n = await ctx.step.run("first", add, ctx.run_id, ctx.event.data["n"], 0)
+    n = await ctx.step.run("pausing", pausing, ctx.run_id, n, ctx.event.data["before"])
+    return await ctx.step.run("last", add, ctx.run_id, n, 1)
+
+
+def app_on(
+    folder: str, *, partitions: int = 2, lease_s: float = 10.0, limits: Limits = DEFAULT_LIMITS
+) -> App:
+    """The app, on the log of this folder."""
+    log = SqliteLog(f"{folder}/log.db", partitions=partitions, lease_us=int(lease_s * 1e6))
+    app = App("crash", log=log, limits=limits)
+    for body in (sequence, fan_out, retrying, sleeping, waiting, racing, parent, plain, door, doors):
+        app.function(on=f"crash/{body.__name__}", retries=0)(body)
+    for body in (neighbour, poisoned, poisoned_beside_a_timer, gated_then_flaky, paused):
+        app.function(on=f"crash/{body.__name__}", retries=0)(body)
+    app.function(on="crash/pay", retries=0)(paying)
+    app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
+    app.function(retries=0)(child)
+    app.function(retries=0)(approval)
+    return app
+
+
+# --- what is sent, and what must come of it ---------------------------------------------------------------------------
+
+End = tuple[str, str, Any]
+"""A run's function, its status, and its result or the type of its error."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a sender does with `n`, and how all runs that come of it end."""
+
+    ends: Callable[[int], list[End]]
+    events: tuple[str, ...] = ()
+    """Names of events, sent in this order with `{"n": n}`."""
+    start: str | None = None
+    """A function that is started by a command."""
+    signal: str | None = None
+    """A signal that the started run is sent."""
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def one(function: str, result: Callable[[int], Any]) -> Callable[[int], list[End]]:
+    return lambda n: [(function, "completed", result(n))]
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "sequence": Scenario(one("sequence", lambda n: 2 * n + 1), ("crash/sequence",)),
+    "fan-out": Scenario(one("fan-out", lambda n: 5 * n + 3), ("crash/fan_out",)),
+    "retry": Scenario(one("retrying", lambda n: n), ("crash/retrying",)),
+    "sleep": Scenario(one("sleeping", lambda n: n + 2), ("crash/sleeping",)),
+    "wait": Scenario(
+        lambda n: [("waiting", "completed", 100 * n + 1), ("paying", "completed", n)],
+        ("crash/waiting", "crash/pay"),
+    ),
+    "wait-late": Scenario(  # the event may be there before the wait
+        lambda n: [("waiting", "completed", 100 * n + 1), ("paying", "completed", n)],
+        ("crash/pay", "crash/waiting"),
+    ),
+    "signal": Scenario(one("approval", lambda n: n + 7), start="approval", signal="approve"),
+    "invoke": Scenario(
+        lambda n: [("parent", "completed", 2 * n + 1), ("child", "completed", 2 * n)], ("crash/parent",)
+    ),
+    "failure": Scenario(
+        lambda n: [("failing", "failed", "Refused"), ("failing:on-failure", "completed", n + 1)],
+        ("crash/failing",),
+    ),
+    "race": Scenario(one("racing", lambda n: "quick"), ("crash/racing",)),
+    "def": Scenario(one("plain", lambda n: 2 * n + 2), ("crash/plain",)),
+}
+SIGNAL_DATA = 7
