@@ -27,7 +27,7 @@ from perdure.engine.engine import Engine
 from perdure.engine.services import Services
 from perdure.errors import UsageError
 from perdure.execution.context import Context, FailureContext
-from perdure.execution.sync_context import SyncContext
+from perdure.execution.sync_context import SyncContext, SyncFailureContext
 from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
@@ -38,7 +38,7 @@ from perdure.worker.steps import LocalSteps
 E = TypeVar("E")
 R = TypeVar("R")
 Events = EventInput | Sequence[EventInput]
-OnFailure = Callable[[FailureContext[Any]], Any]
+OnFailure = Callable[[FailureContext[Any]], Any] | Callable[[SyncFailureContext[Any]], Any]
 
 
 class FunctionDecorator(Protocol):
@@ -231,6 +231,14 @@ class App:
         attempts may take to finish at the end. A step that blocks the event loop for `blocked_after` (seconds) is
         named in the log of `perdure.worker`.
         """
+        async with self._serving(slots, drain_timeout, blocked_after) as engine:
+            await engine.ready()
+            yield engine
+
+    @asynccontextmanager
+    async def _serving(
+        self, slots: int, drain_timeout: float, blocked_after: float
+    ) -> AsyncGenerator[Engine]:
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
         steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around, blocked_s=blocked_after)
@@ -245,9 +253,8 @@ class App:
         )
         services.clients[connection.client.id] = connection.client.take
         engine = Engine(self.name, services, self.functions.definitions())
-        await engine.start()
         try:
-            await engine.ready()
+            await engine.start()
             yield engine
         finally:
             try:
@@ -259,11 +266,18 @@ class App:
                 finally:
                     await steps.close(0)
 
-    def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0) -> int:
+    def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0, blocked_after: float = 5.0) -> int:
         """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does."""
-        return run_until_signalled(
-            lambda: self.worker(slots=slots, drain_timeout=drain_timeout), drain_timeout_s=drain_timeout
-        )
+
+        @asynccontextmanager
+        async def serve() -> AsyncGenerator[None]:
+            try:
+                async with self._serving(slots, drain_timeout, blocked_after):
+                    yield
+            finally:
+                await self.close()
+
+        return run_until_signalled(serve, drain_timeout_s=drain_timeout)
 
     async def close(self) -> None:
         """Closes the connection of the running event loop."""

@@ -18,7 +18,9 @@ DEADLINE_S = 25.0
 
 
 def environ(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PERDURE_", "FORCE_COLOR"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PERDURE_", "FORCE_COLOR"))
+    }
     return kept | {"PYTHONPATH": str(ROOT / "framework"), "TZ": "UTC"} | more
 
 
@@ -84,7 +86,9 @@ class Screen:
 
             self._news.wait_for(lambda: found() is not None or self._ended, DEADLINE_S)
             match = found()
-            assert match is not None, f"nothing like {pattern!r} after position {self._seen} of:\n{self._text}"
+            assert match is not None, (
+                f"nothing like {pattern!r} after position {self._seen} of:\n{self._text}"
+            )
             self._seen = match.end()
             return match
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.terminal import perdure, screen
 
-SHOP = '''
+SHOP = """
 import asyncio
 from pathlib import Path
 
@@ -44,7 +44,7 @@ async def sell(ctx: Context[Ordered]) -> str:
 async def ship(ctx: Context) -> str:
     await ctx.step.run("charge", charge, ctx.event.data["order"])
     return await ctx.step.run("pack", pack, ctx.event.data["order"])
-'''
+"""
 
 
 @pytest.fixture
@@ -109,7 +109,9 @@ def test_kill_9_loses_nothing_and_a_worker_drains(shop: Path) -> None:
     (run,) = json.loads(perdure(shop, "runs", "list", "--json").stdout)
     assert (run["function"], run["status"]) == ("ship", "running")
     shown = perdure(shop, "runs", "show", run["id"])
-    assert re.search(r"^charge +step +completed +1 .*PAID A.*\npack +step +running", shown.stdout, re.M), shown
+    assert re.search(
+        r"^charge +step +completed +1 .*PAID A.*\npack +step +running", shown.stdout, re.MULTILINE
+    ), shown
     examined = perdure(shop, "doctor")
     assert (examined.returncode, "1 live run waits" in examined.stdout) == (0, True), examined.stdout
 
@@ -122,7 +124,10 @@ def test_kill_9_loses_nothing_and_a_worker_drains(shop: Path) -> None:
         assert worker.exit_code() == 0, worker.text
     (run,) = json.loads(perdure(shop, "runs", "list", "--json").stdout)
     view = json.loads(perdure(shop, "runs", "show", run["id"], "--json").stdout)
-    assert [(step["id"], step["output"]) for step in view["steps"]] == [("charge", "PAID A"), ("pack", "packed A")]
+    assert [(step["id"], step["output"]) for step in view["steps"]] == [
+        ("charge", "PAID A"),
+        ("pack", "packed A"),
+    ]
     assert view["status"] == "completed"
 
 

@@ -16,7 +16,15 @@ SECOND = 1_000_000
 
 
 def event(name: str = "user/created", id: str = "e1", data: bytes = b"{}", **fields: Any) -> EventData:  # noqa: A002
-    base: dict[str, Any] = {"name": name, "id": id, "ts": 0, "key": id, "v": None, "data": data, "trace": None}
+    base: dict[str, Any] = {
+        "name": name,
+        "id": id,
+        "ts": 0,
+        "key": id,
+        "v": None,
+        "data": data,
+        "trace": None,
+    }
     return EventData(**(base | fields))
 
 
@@ -53,7 +61,9 @@ class Journal:
         self.seq += 1
         return {
             STAMP: Stamp(
-                self.state.owner if owner is None else owner, self.state.epoch if epoch is None else epoch, self.seq
+                self.state.owner if owner is None else owner,
+                self.state.epoch if epoch is None else epoch,
+                self.seq,
             ).pack()
         }
 
@@ -66,14 +76,25 @@ class Journal:
         body = [{"id": f, "triggers": t, "code": "1", "handler": None} for f, t in functions]
         return self.append("Config", {"version": version, "functions": body}, self.stamp())
 
-    def start(self, run: str, function: str = "f", client: str | None = None, command: str = "c1") -> str | None:
+    def start(
+        self, run: str, function: str = "f", client: str | None = None, command: str = "c1"
+    ) -> str | None:
         start = {"function": function, "event": event(id=f"event of {run}"), "tags": {}}
         return self.append(
             "Command", {"id": command, "run": run, "client": client, "body": ("perdure.StartRun", start)}
         )
 
-    def command(self, run: str, name: str, body: dict[str, Any], id: str = "c2", client: str | None = None) -> str | None:  # noqa: A002
-        return self.append("Command", {"id": id, "run": run, "client": client, "body": (f"perdure.{name}", body)})
+    def command(
+        self,
+        run: str,
+        name: str,
+        body: dict[str, Any],
+        id: str = "c2",  # noqa: A002
+        client: str | None = None,
+    ) -> str | None:
+        return self.append(
+            "Command", {"id": id, "run": run, "client": client, "body": (f"perdure.{name}", body)}
+        )
 
     def commit(
         self,

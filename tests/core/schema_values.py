@@ -8,7 +8,23 @@ from hypothesis import strategies as st
 
 from perdure.core import codec
 
-NAMES = ["r", "s", "f", "/a", "/b", "/w", "user/created", "payment/done", "data.id", "1p0", "1p1", "j0", "j1", "e1", ""]
+NAMES = [
+    "r",
+    "s",
+    "f",
+    "/a",
+    "/b",
+    "/w",
+    "user/created",
+    "payment/done",
+    "data.id",
+    "1p0",
+    "1p1",
+    "j0",
+    "j1",
+    "e1",
+    "",
+]
 """A small world, so that what is drawn meets what is there."""
 
 SMALL = st.integers(-1, 12)
@@ -73,4 +89,6 @@ def _union(members: list[Any], named: dict[str, Any], made: dict[str, Any]) -> s
     if len(records) < len(members) or len(records) == 1:
         return st.one_of(*(_values(m, named, made) for m in members))
     names = [m if isinstance(m, str) else m["name"] for m in records]
-    return st.one_of(*(st.tuples(st.just(n), _values(m, named, made)) for n, m in zip(names, records, strict=True)))
+    return st.one_of(
+        *(st.tuples(st.just(n), _values(m, named, made)) for n, m in zip(names, records, strict=True))
+    )

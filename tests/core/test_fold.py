@@ -101,7 +101,8 @@ def test_a_commit_over_two_runs_counts_as_a_whole_or_not_at_all():
     prev = [j.state.runs[r].prev for r in ("r", "s")]
     j.commit("s", started(), asked("/x"))
     changes = [
-        {"entity": r, "prev": p, "ops": [started(), asked("/a")]} for r, p in zip(("r", "s"), prev, strict=True)
+        {"entity": r, "prev": p, "ops": [started(), asked("/a")]}
+        for r, p in zip(("r", "s"), prev, strict=True)
     ]
     assert j.append("Commit", {"changes": changes, "acks": []}, j.stamp()) == "commit on another state"
     assert j.state.runs["r"].pending == {}
@@ -192,7 +193,9 @@ def test_an_undecodable_message_advances_its_channel_and_is_buried():
 
     assert j.append_value(b"\xc3\x01garbage!", {CHANNEL: pack_channel("1p4", 1)}) == "undecodable"
     assert any(isinstance(effect, effects.Bury) for effect in j.effects)
-    assert j.message("1p4", 2, "CancelRun", {"run": "r", "command": "x", "reason": "", "force": False}) is None
+    assert (
+        j.message("1p4", 2, "CancelRun", {"run": "r", "command": "x", "reason": "", "force": False}) is None
+    )
 
 
 def test_a_record_level_above_ours_stops_the_reader():

@@ -21,7 +21,9 @@ def waiting(path: str | None = None, value: bytes | None = None, **fields: Any) 
     return j
 
 
-def open_wait(j: Journal, key: str, path: str | None = None, value: bytes | None = None, **fields: Any) -> None:
+def open_wait(
+    j: Journal, key: str, path: str | None = None, value: bytes | None = None, **fields: Any
+) -> None:
     body = {"key": key, "event": "payment/done", "signal": None, "path": path, "value": value}
     body |= {"due": None, "lookback": None} | fields
     ops = [started()] if not j.state.runs["r"].started else []

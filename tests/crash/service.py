@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from perdure import App, Context, FailureContext, Retry, SyncContext
@@ -79,18 +79,21 @@ async def long(run: str, n: int, seconds: float) -> int:
 
 
 async def pausing(run: str, n: int, before: bool) -> int:
-    """Its process is stopped in it the first time, before the effect or after it."""
+    """Its process is paused in it, before the effect or after it, when `on_pause` is set."""
     if before:
-        await ledger_pause()
+        await on_pause()
     with effect(run, n):
         await asyncio.sleep(0)
     if not before:
-        await ledger_pause()
+        await on_pause()
     return n * 2
 
 
-async def ledger_pause() -> None:
-    """Hook of the zombie's life: stops the process, once."""
+async def _go_on() -> None:
+    """Nothing pauses the process."""
+
+
+on_pause: Callable[[], Awaitable[None]] = _go_on
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
@@ -129,9 +132,20 @@ async def sleeping(ctx: Ctx) -> int:
 
 
 async def waiting(ctx: Ctx) -> int:
-    await ctx.step.run("ask", add, ctx.run_id, ctx.event.data["n"], 0)
-    paid = await ctx.step.wait_for_event("pay", "crash/paid", match="data.n", timeout=600)
+    """Waits for the event of a run that it makes another function start, once it waits."""
+    n = await ctx.step.run("ask", add, ctx.run_id, ctx.event.data["n"], 0)
+    wait = asyncio.create_task(
+        ctx.step.wait_for_event("pay", "crash/paid", match="data.n", timeout=600), name="wait"
+    )
+    await ctx.step.send_event("bill", {"name": "crash/pay", "data": {"n": n}})
+    paid = await wait
     return await ctx.step.run("book", add, ctx.run_id, -1 if paid is None else paid.data["amount"], 1)
+
+
+async def looking_back(ctx: Ctx) -> int:
+    """Waits for an event that may be there already."""
+    paid = await ctx.step.wait_for_event("pay", "crash/paid", match="data.n", timeout=600, lookback="10m")
+    return await ctx.step.run("book", add, ctx.run_id, -1 if paid is None else paid.data["amount"], 2)
 
 
 async def paying(ctx: Ctx) -> int:
@@ -241,9 +255,9 @@ def app_on(
     """The app, on the log of this folder."""
     log = SqliteLog(f"{folder}/log.db", partitions=partitions, lease_us=int(lease_s * 1e6))
     app = App("crash", log=log, limits=limits)
-    for body in (sequence, fan_out, retrying, sleeping, waiting, racing, parent, plain, door, doors):
+    for body in (sequence, fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
-    for body in (neighbour, poisoned, poisoned_beside_a_timer, gated_then_flaky, paused):
+    for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, gated_then_flaky, paused):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     app.function(on="crash/pay", retries=0)(paying)
     app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
@@ -269,7 +283,6 @@ class Scenario:
     """A function that is started by a command."""
     signal: str | None = None
     """A signal that the started run is sent."""
-    data: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def one(function: str, result: Callable[[int], Any]) -> Callable[[int], list[End]]:
@@ -283,18 +296,18 @@ SCENARIOS: dict[str, Scenario] = {
     "sleep": Scenario(one("sleeping", lambda n: n + 2), ("crash/sleeping",)),
     "wait": Scenario(
         lambda n: [("waiting", "completed", 100 * n + 1), ("paying", "completed", n)],
-        ("crash/waiting", "crash/pay"),
+        ("crash/waiting",),
     ),
-    "wait-late": Scenario(  # the event may be there before the wait
-        lambda n: [("waiting", "completed", 100 * n + 1), ("paying", "completed", n)],
-        ("crash/pay", "crash/waiting"),
+    "lookback": Scenario(
+        lambda n: [("looking-back", "completed", 100 * n + 2), ("paying", "completed", n)],
+        ("crash/pay", "crash/looking_back"),
     ),
     "signal": Scenario(one("approval", lambda n: n + 7), start="approval", signal="approve"),
     "invoke": Scenario(
         lambda n: [("parent", "completed", 2 * n + 1), ("child", "completed", 2 * n)], ("crash/parent",)
     ),
     "failure": Scenario(
-        lambda n: [("failing", "failed", "Refused"), ("failing:on-failure", "completed", n + 1)],
+        lambda n: [("failing", "failed", "StepError"), ("failing:on-failure", "completed", n + 1)],
         ("crash/failing",),
     ),
     "race": Scenario(one("racing", lambda n: "quick"), ("crash/racing",)),

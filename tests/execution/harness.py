@@ -53,7 +53,7 @@ def execution(body: Body, run_id: str = "run-1", **more: Any) -> Any:
 # --- releases ---------------------------------------------------------------------------------------------------------
 
 
-def step_done(key: str, result: object = None, *, time: int = T0, attempt: int = 1) -> Op:
+def step_done(key: str, result: object = "ok", *, time: int = T0, attempt: int = 1) -> Op:
     data = json.dumps(result).encode()
     return ops.STEP_DONE, {"key": key, "time": time, "attempt": attempt, "took": 1, "result": data}
 
@@ -141,7 +141,7 @@ class Driver:
         self.last = self.record.add(op, self.execution.release(op))
         return self.last
 
-    def done(self, key: str, result: object = None, **more: Any) -> Turn:
+    def done(self, key: str, result: object = "ok", **more: Any) -> Turn:
         return self.release(step_done(key, result, **more))
 
     @property

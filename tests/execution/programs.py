@@ -504,3 +504,37 @@ async def anyio_group_cancelled(ctx: Context) -> Any:
             pass
         group.cancel_scope.cancel()
     return sorted(ended)
+
+
+UNORDERED: dict[str, Program] = {}
+"""Bodies whose order is not the run's to give. The reason is with the test."""
+
+
+def unordered(body: Program) -> Program:
+    UNORDERED[body.__name__] = body
+    return body
+
+
+@unordered
+async def order_of_anyio_cancels(ctx: Context) -> Any:
+    seen: list[str] = []
+
+    async def branch(name: str) -> None:
+        try:
+            await step(ctx, name)
+        finally:
+            seen.append(name)
+
+    async with anyio.create_task_group() as group:
+        for name in "abcdef":
+            group.start_soon(branch, name)
+        await step(ctx, "main")
+        group.cancel_scope.cancel()
+    return seen
+
+
+@unordered
+async def set_of_gathers(ctx: Context) -> Any:
+    gathers = {asyncio.gather(step(ctx, n), return_exceptions=True) for n in "abcdef"}
+    await asyncio.wait(gathers)
+    return [str(one.result()[0]) for one in gathers]

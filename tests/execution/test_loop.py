@@ -86,6 +86,7 @@ def test_a4_starting_a_run_stays_cheap_beside_many_others() -> None:
     assert took / len(runs) < 300e-6
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.parametrize("timeout", [None, 5])
 def test_a4_as_completed_over_coroutines_is_refused(timeout: float | None) -> None:
     async def body(ctx: Context) -> None:
@@ -114,15 +115,6 @@ def test_a4_random_streams_are_per_task() -> None:
     one = result("1/a 2/b")
     assert one == result("2/b 1/a")
     assert one[0] != one[1]
-
-
-def test_a4_gathers_made_by_asyncio_in_a_set_are_known_not_to_be_ordered() -> None:
-    """asyncio makes the futures of gather itself, so their hash is their address: sets of them have no order."""
-
-    async def body(ctx: Context) -> str:
-        return type(asyncio.gather(ctx.step.run("a", work, "x"))).__name__
-
-    assert Driver(body).open == ["1/a"]
 
 
 # --- A5: time ---------------------------------------------------------------------------------------------------------
@@ -175,10 +167,9 @@ def test_a5_exact_due_for_whole_microseconds() -> None:
         for delay in delays:
             loop.call_at(loop.time() + delay / 1e6, print)
 
-    run = execution(body)
-    run._desk.now_us = T0
-    turn = run.begin()
-    assert turn.ended  # timers do not keep a body from ending
+    turn = execution(body).begin()
+    assert turn.ended, "timers that no task waits for do not keep a run from ending"
+    assert len(turn.ops) == 2
 
     async def check(ctx: Any) -> list[int]:
         loop = asyncio.get_running_loop()
@@ -261,7 +252,7 @@ def test_b1a_generators_of_the_host_are_left_to_the_host() -> None:
         await asyncio.sleep(0)
 
     asyncio.run(host())
-    assert closed == [type(asyncio.new_event_loop()).__name__]
+    assert closed == ["_UnixSelectorEventLoop"]
 
 
 REFUSED = {
@@ -515,6 +506,9 @@ def test_a11_a_thread_of_anyio_cannot_wake_a_body(monkeypatch: pytest.MonkeyPatc
         assert turn.error is not None
         assert "step" in str(turn.error)
     run.teardown()
+    for thread in threading.enumerate():
+        if thread.name == "AnyIO worker thread":
+            thread.join(10)
 
 
 # --- B3: I/O in a body ------------------------------------------------------------------------------------------------
@@ -560,7 +554,8 @@ def test_b3_the_program_itself_may_be_read() -> None:
         moment = datetime(2024, 7, 1, tzinfo=timezone.utc).astimezone(ZoneInfo("Europe/Zurich"))
         return f"{moment.hour} {'raise ValueError' in text}"
 
-    assert Driver(body).result == "2 True"
+    run = Driver(body)
+    assert run.result == "2 True", run.error
 
 
 def test_b3_outside_of_turns_and_in_def_bodies_io_is_free() -> None:
@@ -605,4 +600,4 @@ def test_a_resume_only_passes_time() -> None:
     turn = run.release(resumed(run.execution.code, time=T0 + 7_000_000))
     assert turn.ops == []
     run.done("/a")
-    assert run.result.endswith("20:27+00:00")
+    assert run.result.endswith("13:27+00:00")

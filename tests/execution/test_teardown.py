@@ -167,6 +167,7 @@ def test_a3_what_refuses_to_end_is_buried(catching: type[BaseException]) -> None
     assert graveyard.torn_down == torn_down + 1
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_a3_stubborn_by_other_calls_of_the_loop() -> None:
     async def stubborn(ctx: Context) -> None:
         while True:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
-from tests.observability.collecting import Collected, provider_set
+from perdure.observability import names
+from tests.observability.collecting import Collected, attribute, provider_set, span_id
 from tests.observability.shop import shop, through
 
 
@@ -105,3 +106,39 @@ async def test_a_run_that_came_with_a_trace_hands_it_on_where_nobody_traces(
             await env.send("order/paid", {"order": 1})
         assert run.event["trace"] == f"00-{7:032x}-{8:016x}-01"
         assert [r.event["trace"] for r in env.runs() if r.function == "pack"] == [run.event["trace"]]
+
+
+@pytest.mark.asyncio
+async def test_a_span_processor_that_looks_at_starts_sees_the_same_spans(collected: Collected) -> None:
+    started: list[int] = []
+
+    class Enriching(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            started.append(span.get_span_context().span_id)
+            assert trace.get_current_span(parent_context).get_span_context() == (
+                span.parent or trace.INVALID_SPAN_CONTEXT
+            )
+            span.set_attribute("team", "payments")
+
+    async with shop() as (_, env):
+        run_id = await through(env)
+        usual = {s.name: dict(s.attributes or {}) for s in collected.spans if s.name != "inside a step"}
+        assert attribute(collected.run("order"), names.RUN_ID) == run_id
+        collected.clear()
+        collected.provider.add_span_processor(Enriching())  # also later than the worker's start
+        await through(env)
+    spans = [s for s in collected.spans if s.name != "inside a step"]
+    assert {span_id(s) for s in spans} <= set(started)
+    assert all(attribute(s, "team") == "payments" for s in spans)
+    assert {s.name: set(s.attributes or {}) - {"team"} for s in spans} == {
+        n: set(a) for n, a in usual.items()
+    }
+
+
+@pytest.mark.asyncio
+async def test_the_users_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Collected(limits=SpanLimits(max_span_attribute_length=4))
+    with provider_set(monkeypatch, found.provider):
+        async with shop() as (_, env):
+            await through(env)
+    assert {attribute(s, names.STEP_ID) for s in found.spans} >= {"char", "tria", "paid"}

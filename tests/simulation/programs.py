@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import Any
 
 from perdure.authoring.functions import Function, make_function
@@ -67,6 +68,12 @@ async def parent(ctx: Ctx) -> int:
     return await ctx.step.run("more", add, child, 1)
 
 
+async def family(ctx: Ctx) -> int:
+    n = ctx.event.data["n"]
+    ages = await asyncio.gather(*(ctx.step.invoke(f"child-{k}", "child", {"n": n + k}) for k in range(4)))
+    return await ctx.step.run("sum", add, sum(ages), 0)
+
+
 async def child(ctx: Ctx) -> int:
     return await ctx.step.run("double", add, ctx.event.data["n"], ctx.event.data["n"])
 
@@ -107,6 +114,7 @@ async def listener(ctx: Ctx) -> int:
     return await ctx.step.run("heard", add, ctx.event.data["n"], 0)
 
 
+@cache
 def functions(version: int) -> dict[str, Function[Any, Any]]:
     """The code of a version. Version 2 starts one function more on an event of version 1."""
     made = [
@@ -116,6 +124,7 @@ def functions(version: int) -> dict[str, Function[Any, Any]]:
         make_function(sleeping, on="sleeping"),
         make_function(waiting, on="waiting"),
         make_function(parent, on="parent"),
+        make_function(family, on="family"),
         make_function(child),
         make_function(failing, on="failing", retries=1, on_failure=on_failing),
         make_function(racing, on="racing"),
@@ -129,7 +138,18 @@ def functions(version: int) -> dict[str, Function[Any, Any]]:
     return found
 
 
-TRIGGERS = ("sequence", "fan-out", "retrying", "sleeping", "waiting", "parent", "failing", "racing", "sender")
+TRIGGERS = (
+    "sequence",
+    "fan-out",
+    "retrying",
+    "sleeping",
+    "waiting",
+    "parent",
+    "family",
+    "failing",
+    "racing",
+    "sender",
+)
 
 
 def expected(function: str, n: int) -> set[str]:
@@ -143,6 +163,7 @@ def expected(function: str, n: int) -> set[str]:
         "sleeping": {str(a + 1)},
         "waiting": {'"timeout"', f'"paid {n}"'},
         "parent": {str(2 * n + 1)},
+        "family": {str(8 * n + 12)},
         "child": {str(2 * n)},
         "failing": {"failed"},
         "failing:on-failure": {str(n + 1)},

@@ -80,6 +80,9 @@ class Worker:
     version: int
     skew: int = 0
     paused: bool = False
+    """Does nothing, and hears nothing."""
+    cut_off: bool = False
+    """Hears nothing, and goes on with what it believes; what it appends lands."""
 
     def __post_init__(self) -> None:
         world = self.world
@@ -193,8 +196,8 @@ class World:
                 raise error
 
     def deliverable(self) -> list[Delivery]:
-        paused = {worker.name for worker in self.workers if worker.paused}
-        return [d for d in self.log.pending() if d.process not in paused or d.kind == "append"]
+        deaf = {worker.name for worker in self.workers if worker.paused or worker.cut_off}
+        return [d for d in self.log.pending() if d.process not in deaf or d.kind == "append"]
 
     def send(self) -> None:
         name = self.rnd.choice(programs.TRIGGERS)
@@ -244,7 +247,7 @@ class World:
 
     def deliver(self, delivery: Delivery) -> None:
         fault = None
-        if delivery.kind == "append" and not self.calm and self.rnd.random() < 0.03:
+        if delivery.kind == "append" and not self.calm and self.rnd.random() < 0.05:
             fault = self.rnd.choice(FAULTS)
         self.log.perform(delivery, fault=fault, entries_max=self.rnd.choice((1, 3, 1_000)))
 
@@ -256,13 +259,15 @@ class World:
             self.clock.move(self.clock.now() + self.rnd.choice((1_000, 1_000_000, 60_000_000)))
 
     async def _disturb(self) -> None:
-        kind = self.rnd.choice(("crash", "pause", "pause", "revoke", "revoke", "lost", "deploy", "join"))
+        kind = self.rnd.choice(("crash", "pause", "cut", "cut", "wake", "revoke", "lost", "deploy", "join"))
         worker = self.rnd.choice(self.workers)
         partition = self.rnd.randrange(PARTITIONS)
         if kind == "crash":
             await self.crash(worker)
-        elif kind == "pause":
-            worker.paused = not worker.paused
+        elif kind in ("pause", "cut"):
+            self._turn_zombie(worker, kind)
+        elif kind == "wake":
+            worker.paused = worker.cut_off = False
         elif kind == "revoke":
             self.log.force_revoke(partition)
         elif kind == "lost":
@@ -271,6 +276,15 @@ class World:
             await self.crash(worker, version=2)
         elif len(self.workers) < 4:
             await self.add_worker(max(w.version for w in self.workers))
+
+    def _turn_zombie(self, worker: Worker, kind: str) -> None:
+        """The worker no longer hears the log; after its session timeout its partitions are another's."""
+        if sum(w.paused or w.cut_off for w in self.workers) >= len(self.workers) - 1:
+            return
+        worker.paused, worker.cut_off = kind == "pause", kind == "cut"
+        if self.rnd.random() < 0.8:
+            for partition in list(worker.engine.partitions):
+                self.log.force_lost(partition)
 
     async def crash(self, worker: Worker, version: int | None = None) -> None:
         """kill -9, and another in its place."""
@@ -285,7 +299,7 @@ class World:
         """No more faults: everything that was accepted must come to its end."""
         self.calm = True
         for worker in list(self.workers):
-            worker.paused = False
+            worker.paused = worker.cut_off = False
             if worker.version < max(w.version for w in self.workers):  # the deploy comes to its end
                 await self.crash(worker, version=2)
         for _ in range(actions_max):

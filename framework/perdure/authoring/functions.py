@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType
-from typing import Any, Final, Generic, Literal
+from typing import Any, Final, Generic, Literal, cast, get_args, get_type_hints
 
 from typing_extensions import TypeVar
 
@@ -28,7 +29,7 @@ from perdure.errors import UsageError
 
 __all__ = ["DEFAULT_RETRY", "FAILURE_SUFFIX", "Function", "OnError", "make_function"]
 
-E_co = TypeVar("E_co", covariant=True, default=Any)
+E = TypeVar("E", default=Any)
 R_co = TypeVar("R_co", covariant=True, default=Any)
 
 OnError = Literal["fail", "pause"]
@@ -39,7 +40,7 @@ FAILURE_SUFFIX: Final = ":on-failure"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Function(Generic[E_co, R_co]):
+class Function(Generic[E, R_co]):
     """A durable function: its code, and what starts it. Made by `@app.function`; `E` is its event, `R` its result."""
 
     id: str
@@ -67,8 +68,14 @@ class Function(Generic[E_co, R_co]):
         """
         return codec_for(self.body)
 
-    def receive(self, event: EventData) -> Received[E_co]:
-        """An event as the body sees it, typed by the trigger that names it."""
+    def receive(self, event: EventData) -> Received[E]:
+        """An event as the body sees it, typed by the trigger that names it, else by the body's own annotation."""
+        name = event["name"]
+        if self.event_types.get(name) is None:
+            models = annotated_models(self.body)
+            named = [model for model in models if model.__perdure_name__ == name]
+            if found := named or (models if len(models) == 1 and name not in self.event_types else []):
+                return Received(event, cast(type[E], found[0]))
         return received(event, self.event_types)
 
     def trigger_for(self, name: str) -> Trigger | None:
@@ -127,6 +134,25 @@ def make_function(
         where=where,
         event_types=event_types(triggers),
     )
+
+
+@lru_cache(maxsize=4096)
+def annotated_models(body: Callable[..., Any]) -> tuple[type[Event], ...]:
+    """The event classes that a body's annotation names: A and B of `ctx: Context[A | B]`."""
+    target = inspect.unwrap(target_of(body))
+    try:
+        hints = get_type_hints(target)
+        first = next(iter(inspect.signature(target).parameters), "")
+    except (NameError, TypeError, ValueError):  # a name that only a type checker sees, or no signature
+        return ()
+    return tuple(_models_in(hints.get(first)))
+
+
+def _models_in(hint: object) -> Iterator[type[Event]]:
+    if isinstance(hint, type) and issubclass(hint, Event):
+        yield hint
+    for part in get_args(hint):
+        yield from _models_in(part)
 
 
 def _handler(

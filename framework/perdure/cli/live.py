@@ -9,7 +9,7 @@ from perdure.cli.printing import Printer
 from perdure.cli.wording import clock, counted, cut, duration, error_line, moment, short_id, shortened
 from perdure.core import ops, payload
 from perdure.core.ids import shown_step
-from perdure.core.ops import EventData, Op
+from perdure.core.ops import ENDS, EventData, Op
 from perdure.core.state import Run
 from perdure.observability.observer import Observer
 
@@ -18,6 +18,7 @@ NAME_WIDTH_MAX = 24
 SLOW_US = 1_000_000
 """An attempt that runs for longer is mentioned while it runs."""
 RUNNING_MAX = 10_000
+RUNS_MAX = 50_000
 _INVOKED = "perdure/function.invoked"
 _FAILED = "perdure/function.failed"
 _LEVELS = {"warning": "yellow", "error": "red", "debug": "dim"}
@@ -37,18 +38,32 @@ class LiveLog(Observer):
         self._width = min(max([len(name) for name in functions], default=8), NAME_WIDTH_MAX)
         self._running: dict[tuple[str, str], tuple[int, int, str]] = {}
         """Attempts: number, when it began, function. Those already mentioned are gone."""
-        self._known: set[str] = set()
-        """Runs that this process works on."""
+        self._known: dict[str, None] = {}
 
     # ------------------------------------------------------------------ what an observer is told
 
     def begun(self, run: Run) -> None:
-        self._known.add(run.id)
+        self._met(run)
         if not self._brief:
             self._line(run, self._now(), "started", "cyan", started_by(run))
 
+    def woken(self, run: Run) -> None:
+        # Only the first time here: between its turns a run that waits for long is let go and woken again.
+        if run.history and not self._met(run) and not self._brief:
+            self._line(run, self._now(), "goes on", "cyan", f"after {counted(run.ops, 'op')} in the log")
+
+    def _met(self, run: Run) -> bool:
+        """Whether this process has worked on the run before; from now on it has."""
+        known = run.id in self._known
+        self._known[run.id] = None
+        if len(self._known) > RUNS_MAX:
+            del self._known[next(iter(self._known))]
+        return known
+
     def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
         for name, body in ops:
+            if name in ENDS:
+                self._known.pop(run.id, None)
             if "key" in body:
                 self._running.pop((run.id, body["key"]), None)
             handler = _OPS.get(name)
@@ -59,15 +74,6 @@ class LiveLog(Observer):
                 verb, style, rest = told
                 step = shown_step(body["key"]) if "key" in body else ""
                 self._line(run, seen, verb, style, rest, step)
-
-    def woken(self, run: Run) -> None:
-        if run.id not in self._known:
-            self._known.add(run.id)
-            if run.history and not self._brief:
-                self._line(run, self._now(), "goes on", "cyan", f"after {counted(run.ops, 'op')} in the log")
-
-    def left(self, run_id: str) -> None:
-        self._known.discard(run_id)
 
     def attempt(self, run: Run, key: str, number: int) -> None:
         if not self._brief and len(self._running) < RUNNING_MAX:

@@ -12,24 +12,20 @@ from perdure.core.ids import placement
 SHORT_ID = 6
 DIGEST = 20
 """Letters of a placed run's id behind its partition."""
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _OWN_FRAME = re.compile(r'  File ".*[/\\]perdure[/\\](?:execution|worker|engine)[/\\]')
 
 
 def duration(us: int) -> str:
     """12 ms · 2.31 s · 4m 5s · 3h 2m · 6d 4h."""
-    if us < 1_000:
-        return f"{max(us, 0)} µs"
-    if us < 1_000_000:
-        return f"{us / 1_000:.3g} ms" if us < 99_500 else f"{us / 1_000:.0f} ms"
-    seconds = us / 1_000_000
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    whole = round(seconds)
-    for size, name, part, part_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s")):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size}{name}" + (f" {rest}{part_name}" if rest else "")
-    return f"{whole} s"
+    for size, below, unit in ((1, 1_000, "µs"), (1_000, 999_500, "ms"), (1_000_000, 59_950_000, "s")):
+        if us < below:
+            return f"{max(us, 0) / size:.3g} {unit}"
+    seconds = round(us / 1_000_000)
+    big = next(number for number, (size, _) in enumerate(_UNITS) if seconds >= size)
+    (size, name), (part, part_name) = _UNITS[big : big + 2]
+    rest = seconds % size // part
+    return f"{seconds // size}{name}" + (f" {rest}{part_name}" if rest else "")
 
 
 def clock(us: int, *, parts: bool = False) -> str:

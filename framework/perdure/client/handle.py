@@ -44,9 +44,14 @@ class Handle(Generic[R]):
         Raises RunFailed and RunCancelled for runs that ended so, RunNotFound when no such run is known.
         """
         limit = None if timeout is None else to_us(timeout) / 1e6
-        async with asyncio.timeout(limit):
-            client = await self._connect()
-            reply = await client.end_of(self.run_id, self._answer)
+        try:
+            async with asyncio.timeout(limit):
+                client = await self._connect()
+                reply = await client.end_of(self.run_id, self._answer)
+        except TimeoutError:
+            raise TimeoutError(
+                f"run {self.run_id} has not ended within {timeout}; it goes on, and result() can be awaited again"
+            ) from None
         if reply["status"] == "failed":
             error = reply["error"]
             raise RunFailed(

@@ -13,7 +13,7 @@ from typing import Any
 from perdure.core.facts import CHANNEL, KIND, pack_channel
 from perdure.core.state import PartitionState
 from perdure.errors import LogError
-from perdure.logs.contract import Producer, Topic
+from perdure.logs.contract import LogFull, Producer, Topic
 
 ACK_EVERY = 32
 """Appended messages after which the next commit carries an `Ack`."""
@@ -48,8 +48,11 @@ class Outbox:
                 continue
             start = max(self._sent.get(target, 0) - queue[0][0] + 1, 0)
             topic = Topic.JOURNAL if target[0] == "j" else Topic.EVENTS
-            for seq, value in islice(queue, start, None):
-                self._send(topic, target, seq, value)
+            try:
+                for seq, value in islice(queue, start, None):
+                    self._send(topic, target, seq, value)
+            except LogFull:
+                self._dirty[target] = None  # the next turn tries again
 
     def _send(self, topic: Topic, target: str, seq: int, value: bytes) -> None:
         headers = {CHANNEL: pack_channel(self._state.origin, seq)}

@@ -10,7 +10,7 @@ from perdure.core.routing import partition_of
 from perdure.core.state import PartitionState, Run
 from perdure.engine.services import Services
 from perdure.errors import LogError
-from perdure.logs.contract import REPLIES_PARTITIONS, Producer, Topic
+from perdure.logs.contract import REPLIES_PARTITIONS, LogFull, Producer, Topic
 
 
 def replies_partition(client: str) -> int:
@@ -67,7 +67,10 @@ class Replies:
         self._append(Topic.DEAD_LETTERS, 0, codec.encode("DeadLetter", letter | {"value": value}))
 
     def _append(self, topic: Topic, partition: int, value: bytes, *, key: str = "") -> None:
-        self._producer.append(topic, partition, value, key=key.encode(), done=self._done)
+        try:
+            self._producer.append(topic, partition, value, key=key.encode(), done=self._done)
+        except LogFull as error:  # a client asks again
+            self._services.trouble(f"nothing could be appended to {topic}", error)
 
     def _done(self, result: int | LogError) -> None:
         if isinstance(result, LogError):

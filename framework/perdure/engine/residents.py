@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from perdure.core import codec, ops
@@ -21,6 +22,7 @@ from perdure.execution.sync_execution import SyncExecution
 
 ENTRY_SLACK = 16 * 1024
 RETRY_APPEND_US = 50_000
+SEEN_WITHIN_US = 250_000
 
 
 class Residents:
@@ -34,6 +36,7 @@ class Residents:
         self._absent: dict[str, None] = {}
         self._dirty: dict[str, Resident] = {}
         self._flushing = False
+        self._fresh: deque[tuple[int, Resident]] = deque()
         self.attempts = Attempts(self)
         self._waking = Waking(self)
 
@@ -47,6 +50,7 @@ class Residents:
         for resident in list(self.residents.values()):
             self.let_go(resident)
         self._dirty.clear()
+        self._fresh.clear()
         self.services.suspects.drop(self.life)
 
     @property
@@ -185,8 +189,26 @@ class Residents:
             self._end(resident, step, turn)
         self.mark(resident)
         if not resident.careful and not resident.must_commit() and not resident.in_flight:
+            self._unseen(resident)
             self.attempts.start_all(resident, step.asks)
             step.asks = []
+
+    def _unseen(self, resident: Resident) -> None:
+        """A first step needs no record to start; one that takes long gets it, so that people see what runs."""
+        due = self.services.clock.now() + SEEN_WITHIN_US
+        self._fresh.append((due, resident))
+        if len(self._fresh) == 1:
+            self.services.clock.call_at(due, self._show)
+
+    def _show(self) -> None:
+        now = self.services.clock.now()
+        while self._fresh and self._fresh[0][0] <= now:
+            resident = self._fresh.popleft()[1]
+            if not resident.dead and resident.turns and not resident.in_flight and not resident.must_commit():
+                resident.careful = True
+                self.mark(resident)
+        if self._fresh and self.life.live:
+            self.services.clock.call_at(self._fresh[0][0], self._show)
 
     def _end(self, resident: Resident, step: Step, turn: Turn) -> None:
         """The body has ended. The end counts only when no attempt is in flight."""
@@ -290,7 +312,9 @@ class Residents:
     def _too_large(self, resident: Resident, run: Run, size: int) -> None:
         """One turn asks for more than an entry may hold. It was never sent; the run fails, the partition goes on."""
         limit = self.services.limits.entry_bytes_max
-        message = f"one turn of this run needs a record of {size} bytes, {limit} fit. Pass less data between steps."
+        message = (
+            f"one turn of this run needs a record of {size} bytes, {limit} fit. Pass less data between steps."
+        )
         error = failure_of(PerdureError(message))
         error["type"] = "perdure.errors.PayloadTooLarge"
         time = self.tick(resident)
@@ -327,8 +351,7 @@ class Residents:
         now = self.services.clock.now()
         for step in steps:
             observers.accepted(run, step.ops, now)
-            if step.lines:
-                observers.lines(run, step.lines)
+            observers.lines(run, step.lines)
         if resident.delivered:
             present = {item.offset for item in run.inbox}
             resident.delivered &= present

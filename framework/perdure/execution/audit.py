@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import zoneinfo
 from typing import Any
 
 from perdure.execution.refused import in_a_step
@@ -84,10 +85,17 @@ def watch(loop_type: type[object]) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in _REFUSED and type(_get_running_loop()) is _loop_type and not _reads_the_program():
+    if event not in _REFUSED or type(_get_running_loop()) is not _loop_type:
+        return
+    if not (event == "open" and _is_time_zone(args[0])) and not _reads_the_program():
         what = _REFUSED[event]
         shown = f" ({event} {args[0]!r:.80})" if what == "files" and args else f" ({event})"
         raise in_a_step(what + shown)
+
+
+def _is_time_zone(path: object) -> bool:
+    # ZoneInfo is written in C: no frame of it is on the stack.
+    return isinstance(path, str) and path.startswith(zoneinfo.TZPATH) and ".." not in path
 
 
 def _reads_the_program() -> bool:

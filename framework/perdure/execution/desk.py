@@ -103,8 +103,9 @@ class Desk:
         counts = scope.counts
         try:
             repeat = counts.get(step_id, 0)
-        except TypeError:
+        except TypeError:  # not hashable, so no string either
             repeat = 0
+            check_step_id(step_id)
         if repeat:
             counts[step_id] = repeat + 1
             return f"{scope.path}/{step_id}:{repeat}"

@@ -220,10 +220,10 @@ class Execution:
                 f"the body of run {self._desk.start.run_id} raised {type(error).__name__}; nothing of this turn is "
                 "recorded. A body that wants to stop returns or raises an error"
             ) from error
-        if not self._desk.pending:
-            if not self._winding_down:
-                raise stuck_at(self._main, self._loop.live_tasks())
+        if self._winding_down and not (self._desk.pending and self._loop.live_tasks()):
             return self._finish()
+        if not self._desk.pending:
+            raise stuck_at(self._main, self._loop.live_tasks())
         return self._desk.close_turn()
 
     def _wind_down(self) -> None:
@@ -243,6 +243,7 @@ class Execution:
         assert main is not None
         if left := self._loop.live_tasks():
             desk.say("warning", f"{len(left)} tasks refused to be cancelled at the end of the body", {})
+        desk.drop_all()  # timers that nobody waits for
         if main.cancelled():
             error: BaseException | None = _exception_of(main)
         else:

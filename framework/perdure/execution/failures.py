@@ -36,7 +36,13 @@ def type_name(kind: type[BaseException]) -> str:
 
 
 def failure_of(error: BaseException, *, traceback_bytes_max: int = TRACEBACK_BYTES_MAX) -> Failure:
-    """The exception as it is recorded."""
+    """The exception as it is recorded. A StepError that leaves a body is recorded as what failed the step."""
+    if isinstance(error, StepError):
+        return {
+            "type": _text(error.type_name, 512),
+            "message": _text(error.message, _MESSAGE_BYTES_MAX),
+            "traceback": _text(error.traceback or _traceback(error), traceback_bytes_max, end=True),
+        }
     return {
         "type": _text(type_name(type(error)), 512),
         "message": _text(_message(error), _MESSAGE_BYTES_MAX),

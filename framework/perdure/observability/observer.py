@@ -97,8 +97,9 @@ class Observers:
             observer.attempt(run, key, number)
 
     def lines(self, run: Run, lines: Sequence[Any]) -> None:
-        for observer in self._observers:
-            observer.lines(run, lines)
+        if lines:
+            for observer in self._observers:
+                observer.lines(run, lines)
 
     # ------------------------------------------------------------------ handing a trace on
 

@@ -44,7 +44,7 @@ def tracing_with(provider: TracerProvider, version: str, app: str) -> Sequence[O
 class TracedRun:
     """One run that this process works on: its ids, what the sampler said, and what is under way."""
 
-    __slots__ = ("ids", "line", "own", "parent", "sampling", "text")
+    __slots__ = ("_attempts", "_steps", "ids", "line", "own", "parent", "sampling", "text")
 
     def __init__(self, ids: RunIds, sampling: Sampling, line: Timeline) -> None:
         self.ids = ids
@@ -53,6 +53,30 @@ class TracedRun:
         self.own: SpanContext = local(ids.trace, ids.run, sampling.flags)
         self.parent: SpanContext | None = None if ids.parent is None else remote(ids.parent)
         self.text = traceparent(ids.trace, ids.run, sampling.flags)
+        # Hashes, derived once for what is under way.
+        self._steps: dict[str, SpanContext] = {}
+        self._attempts: dict[str, tuple[int, SpanContext]] = {}
+
+    def step(self, key: str) -> SpanContext:
+        """The span context of a step."""
+        found = self._steps.get(key)
+        if found is None:
+            found = self._steps[key] = local(self.ids.trace, self.ids.step(key), self.sampling.flags)
+        return found
+
+    def attempt(self, key: str, number: int) -> SpanContext:
+        """The span context of an attempt."""
+        known = self._attempts.get(key)
+        if known is not None and known[0] == number:
+            return known[1]
+        found = local(self.ids.trace, self.ids.attempt(key, number), self.sampling.flags)
+        self._attempts[key] = number, found
+        return found
+
+    def forget(self, key: str) -> None:
+        """The step has ended."""
+        self._steps.pop(key, None)
+        self._attempts.pop(key, None)
 
 
 class Tracing(Observer, Propagator):
@@ -117,8 +141,7 @@ class Tracing(Observer, Propagator):
         key, number = mark.key, mark.number
         shown = shown_step(key)
         attributes = {names.RUN_ID: run.id, names.STEP_ID: shown, names.ATTEMPT: number}
-        own = self._context(traced, traced.ids.attempt(key, number))
-        parent = self._context(traced, traced.ids.step(key))
+        own, parent = traced.attempt(key, number), traced.step(key)
         name = f"{_plain(shown)} attempt"
         self._spans.record(name, own, parent, SpanKind.INTERNAL, mark.start, mark.end, attributes, mark.error)
 
@@ -132,7 +155,8 @@ class Tracing(Observer, Propagator):
         }
         if mark.number:
             attributes[names.STEP_ATTEMPTS] = mark.number
-        own = self._context(traced, traced.ids.step(mark.key))
+        own = traced.step(mark.key)
+        traced.forget(mark.key)
         kind = SpanKind.PRODUCER if mark.kind in ("send", "start") else SpanKind.INTERNAL
         self._spans.record(_plain(shown), own, traced.own, kind, mark.start, mark.end, attributes, mark.error)
 
@@ -167,9 +191,6 @@ class Tracing(Observer, Propagator):
             attributes[names.TAG + name] = value
         return attributes
 
-    def _context(self, traced: TracedRun, span: int) -> SpanContext:
-        return local(traced.ids.trace, span, traced.sampling.flags)
-
     def _complain(self, error: Exception) -> None:
         """Once is enough: it would be said for every span."""
         if not self._complained:
@@ -185,9 +206,8 @@ class Tracing(Observer, Propagator):
             traced = self._traced(run)
         if not traced.sampling.recorded:
             return traced.text
-        ids = traced.ids
-        span = ids.attempt(key, number) if number else ids.step(key)
-        return traceparent(ids.trace, span, traced.sampling.flags)
+        own = traced.attempt(key, number) if number else traced.step(key)
+        return traceparent(own.trace_id, own.span_id, own.trace_flags)
 
     def around(self, attempt: Attempted) -> AbstractContextManager[Any]:
         """See `Propagator`. Spans that the step makes become children of its attempt."""

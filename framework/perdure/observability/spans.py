@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Span, SpanLimits, Tracer, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, Tracer, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation import set_span_in_context
@@ -20,6 +21,8 @@ Attributes = Mapping[str, str | int]
 EMPTY: Final = Context()
 """No span is current in it. Without a context, the SDK would take what is current in the engine's own code."""
 _NS: Final = 1_000
+_ATTRIBUTES_MAX: Final = 16
+"""More than any step or attempt has."""
 
 
 class MadeSpan(Span):
@@ -45,6 +48,8 @@ class Spans:
         # Not public; a provider without it has the limits that its environment variables say.
         self._limits: SpanLimits = getattr(provider, "_span_limits", None) or SpanLimits()
         self._scope = scope
+        self._seen: object = ()
+        self._simple = False
 
     def sampling(self, parent: SpanRef | None, trace: int, name: str, attributes: Attributes) -> Sampling:
         """Asks the provider's sampler, once for a run; all spans of the run follow.
@@ -73,7 +78,22 @@ class Spans:
     ) -> None:
         """Makes a span that began and ended at these times (µs), and hands it to the span processors."""
         tracer = self._tracer
-        span = MadeSpan(
+        if error is None and kind is not SpanKind.CONSUMER and self._only_ends():
+            # A step or attempt that went well, with a few attributes of ours: 10 µs less than the whole way.
+            span = ReadableSpan(
+                name,
+                own,
+                parent,
+                resource=tracer.resource,
+                attributes=attributes,
+                kind=kind,
+                start_time=start * _NS,
+                end_time=end * _NS,
+                instrumentation_scope=self._scope,
+            )
+            tracer.span_processor.on_end(span)
+            return
+        made = MadeSpan(
             name,
             own,
             parent,
@@ -86,12 +106,40 @@ class Spans:
             instrumentation_scope=self._scope,
         )
         context = EMPTY if parent is None else set_span_in_context(NonRecordingSpan(parent), EMPTY)
-        span.start(start * _NS, context)
+        made.start(start * _NS, context)
         for note in notes or ():
-            span.add_event(note.name, {names.DETAIL: note.detail}, note.time * _NS)
+            made.add_event(note.name, {names.DETAIL: note.detail}, note.time * _NS)
         if error is not None:
-            _fail(span, error, end)
-        span.end(end * _NS)
+            _fail(made, error, end)
+        made.end(end * _NS)
+
+    def _only_ends(self) -> bool:
+        """Whether all span processors look at spans that have ended, and at no others, and limits are none for ours.
+
+        Looked up again when the user has added one. What we cannot see into gets spans that are started and ended.
+        """
+        found: Any = getattr(self._tracer.span_processor, "_span_processors", None)
+        if found is not self._seen:
+            self._seen = found
+            self._simple = _has_room(self._limits) and found is not None and all(map(_only_ends, found))
+        return self._simple
+
+
+def _only_ends(processor: SpanProcessor) -> bool:
+    kind = type(processor)
+    return all(
+        getattr(kind, hook, None) in [getattr(known, hook, None) for known in _KNOWN]
+        for hook in ("on_start", "_on_ending")
+    )
+
+
+_KNOWN: Final = (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
+"""Their hooks for spans that start do nothing."""
+
+
+def _has_room(limits: SpanLimits) -> bool:
+    most = limits.max_span_attributes
+    return limits.max_span_attribute_length is None and (most is None or most >= _ATTRIBUTES_MAX)
 
 
 def _fail(span: Span, error: Failure, end: int) -> None:

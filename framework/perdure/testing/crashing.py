@@ -36,6 +36,7 @@ class _Fuse:
         self.count = 0
         self.at = at
         self.when = when
+        self.burnt = False
         self.burn: Callable[[], None] | None = None
 
 
@@ -55,14 +56,18 @@ class _Producer:
         done: Done | None = None,
     ) -> None:
         fuse = self._fuse
+        if fuse.burnt:
+            return  # it is dead; it only does not know it yet
         here, fuse.count = fuse.count, fuse.count + 1
         if here == fuse.at and fuse.when == "before" and fuse.burn is not None:
+            fuse.burnt = True
             fuse.burn()
             return
 
         def landed(result: Any) -> None:
             # It is in the log, and no entry of it was delivered yet.
             if here == fuse.at and fuse.burn is not None:
+                fuse.burnt = True
                 fuse.burn()
             elif done is not None:
                 done(result)
@@ -88,7 +93,9 @@ class _Life:
     def _attempt(self, attempt: Attempt) -> None:
         step = (attempt.run_id, attempt.key)
         if step in self.settled:
-            raise AssertionError(f"step {attempt.step_id!r} of run {attempt.run_id} was completed and ran again")
+            raise AssertionError(
+                f"step {attempt.step_id!r} of run {attempt.run_id} was completed and ran again"
+            )
         self.attempts.append(step)
 
     def note(self) -> None:
@@ -105,6 +112,7 @@ class _Life:
             await self.env.settle()
             self.note()
             if self.env.worker_is_gone:
+                self.fuse.burnt, self.fuse.at = False, None
                 await self.env.start_worker()
                 continue
             live = [run for run in self.env.reader.runs() if run.live]

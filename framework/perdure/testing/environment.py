@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -20,9 +21,9 @@ from perdure.core.state import Run
 from perdure.engine.engine import Engine
 from perdure.engine.services import Services
 from perdure.errors import RunNotFound, UsageError
+from perdure.execution.ports import Attempt
 from perdure.index.reader import JournalReader
 from perdure.index.views import RunView, StepView
-from perdure.execution.ports import Attempt
 from perdure.logs.contract import Producer
 from perdure.logs.memory import MemoryLog
 from perdure.observability.logging import RunLogging
@@ -36,6 +37,9 @@ E = TypeVar("E")
 R = TypeVar("R")
 SETTLE_TIMEOUT_S = 30.0
 PARTITIONS = 4
+FOREVER_US = 2**62
+KEPT_RUNS = 1_000_000
+"""A test may look at runs that a real log has long forgotten."""
 
 
 class Entropy:
@@ -57,7 +61,8 @@ class Environment:
         self.app = app
         self.log = log
         self.clock = clock
-        self.reader = JournalReader(log, app.limits)
+        kept = replace(app.limits, ended_run_time_max=FOREVER_US, ended_runs_max=KEPT_RUNS)
+        self.reader = JournalReader(log, kept)
         """The log, folded by a reader of its own; up to date whenever the environment has settled."""
         self._connections = connections
         self._mocks: list[Mock] = []
@@ -178,7 +183,11 @@ class Environment:
         """Sends events, settles, and returns every run that they started."""
         sent = set(await self.app.send(event, data, **envelope))
         await self.settle()
-        return [self._seen(run) for run in reversed(self.reader.runs()) if run.event["id"] in sent and not run.parent]
+        return [
+            self._seen(run)
+            for run in reversed(self.reader.runs())
+            if run.event["id"] in sent and not run.parent
+        ]
 
     async def start(
         self,
@@ -223,9 +232,10 @@ class Environment:
 
     # ------------------------------------------------------------------ looking
 
-    def runs(self) -> list[TestRun[Any]]:
-        """All runs, the oldest first, failure handlers and children among them."""
-        return [self._seen(run) for run in reversed(self.reader.runs())]
+    def runs(self, function: Function[Any, Any] | str | None = None) -> list[TestRun[Any]]:
+        """All runs, or those of a function, the oldest first; failure handlers and children among them."""
+        wanted = function.id if isinstance(function, Function) else function
+        return [self._seen(run) for run in reversed(self.reader.runs()) if wanted in (None, run.function)]
 
     def run(self, run_id: str) -> TestRun[Any]:
         """The run of this id."""
@@ -273,7 +283,9 @@ class TestRun(Generic[R]):
         """What the function returned, as its annotated type. Raises UsageError for a run that has not completed."""
         run = self._env.reader.run(self.id)
         if run is None or run.result is None:
-            raise UsageError(f"run {self.id} has no result: it is {self.view.status} {self.view.error or ''}".rstrip())
+            raise UsageError(
+                f"run {self.id} has no result: it is {self.view.status} {self.view.error or ''}".rstrip()
+            )
         return self._codec.decode(run.result)
 
     @property

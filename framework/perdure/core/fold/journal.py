@@ -85,7 +85,7 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         return "ingest under other match paths"
     events: list[Body] = body["events"]
     named = [*(start["event"] for start in body["starts"]), *body["delayed"]]
-    if body["to"] < body["from"] or not _all_known(named, body["correlates"], len(events)):
+    if body["to"] <= body["from"] or not _all_known(named, body["correlates"], len(events)):
         return "ingest that contradicts itself"
     state.next = body["to"]
     for origin in body["origins"]:
@@ -153,6 +153,8 @@ def _scanned(state: PartitionState, fact: Fact) -> str | None:
     scan = state.scans.get(body["scan"])
     if scan is None or scan.cursor != body["from"]:
         return "search from another position"
+    if body["to"] <= body["from"] and not body["done"]:
+        return "search that contradicts itself"
     scan.cursor = body["to"]
     if body["done"]:
         del state.scans[body["scan"]]

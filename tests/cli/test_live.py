@@ -1,0 +1,180 @@
+"""The live log: one line for each fact, and nothing that does not count."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from perdure.app import App
+from perdure.cli.live import LiveLog
+from perdure.cli.printing import Printer
+from perdure.cli.wording import duration
+from perdure.execution.context import Context
+from perdure.testing.environment import Environment, environment
+
+Ctx = Context[dict[str, Any]]
+
+
+def lines_of(
+    app: App, drive: Callable[[Environment], Awaitable[None]], *, colours: bool = False, brief: bool = False
+) -> list[str]:
+    """What is printed while `drive` works, without times and ids of runs."""
+    stream = io.StringIO()
+    printer = Printer(stream, colours=colours)
+    live = LiveLog(printer, [f.id for f in app.functions], lambda: app.clock.now(), brief=brief)
+    app.observers.append(live)
+
+    async def watch() -> None:
+        async with environment(app) as env:
+            await drive(env)
+
+    asyncio.run(watch())
+    printer.close()
+    return [
+        re.sub(r"\d-[a-z2-7]{6}\b", "RUN", line).split("  ", 1)[1] for line in stream.getvalue().splitlines()
+    ]
+
+
+def charge(order: str) -> str:
+    return f"paid {order}"
+
+
+flaky_calls: list[int] = []
+
+
+def flaky() -> None:
+    flaky_calls.append(1)
+    if len(flaky_calls) == 1:
+        raise ConnectionError("the bank\nis away")
+
+
+def shop() -> App:
+    app = App("shop")
+
+    @app.function(on="shop/ordered", retries=1)
+    async def sell(ctx: Ctx) -> str:
+        await ctx.step.run("charge", charge, ctx.event.data["order"])
+        ctx.log.warning("charged", order=ctx.event.data["order"])
+        ctx.set_value("stage", "paid")
+        await ctx.step.run("flaky", flaky)
+        await ctx.step.sleep("rest", "2h")
+        answer = await ctx.step.wait_for_event("answer", "shop/answered", match="data.order", timeout="1d")
+        await ctx.step.send_event("tell", {"name": "shop/told", "data": {}})
+        return "yes" if answer is not None else "no"
+
+    @app.function(on="shop/broken", retries=0)
+    async def broken(ctx: Ctx) -> None:
+        await ctx.step.run("charge", int, "x")
+
+    return app
+
+
+def test_a_life_of_a_run() -> None:
+    flaky_calls.clear()
+
+    async def drive(env: Environment) -> None:
+        await env.send("shop/ordered", {"order": "7"})
+        await env.advance("2m")
+        await env.advance("2h")
+        await env.send("shop/answered", {"order": "7"})
+
+    lines = lines_of(shop(), drive)
+    patterns = [
+        r'sell    RUN  started by shop/ordered {"order":"7"}',
+        r'sell    RUN  charge  done in \S+ \S+ → "paid 7"',
+        r"sell    RUN  │ stage = \"paid\"",
+        r'sell    RUN  │ warning: charged  order="7"',
+        r"sell    RUN  flaky  retrying after attempt 1 \(.*\): ConnectionError: the bank is away · again at .*",
+        r"sell    RUN  flaky  done in \S+ \S+, attempt 2",
+        r"sell    RUN  rest  sleeping until .* \(2h\)",
+        r"sell    RUN  rest  time is up",
+        r'sell    RUN  answer  waiting for shop/answered with data.order = "7" until .* \(1d\)',
+        r'sell    RUN  answer  received shop/answered {"order":"7"}',
+        r"sell    RUN  tell  sent shop/told",
+        r'sell    RUN  completed in 2h.* → "yes"',
+    ]
+    assert len(lines) == len(patterns), "\n".join(lines)
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert re.fullmatch(pattern, line), f"{line!r} is not like {pattern!r}"
+
+
+def test_a_failure_in_brief() -> None:
+    async def drive(env: Environment) -> None:
+        await env.send("shop/ordered", {"order": "7"})
+        await env.send("shop/broken", {})
+
+    flaky_calls[:] = [1]
+    lines = lines_of(shop(), drive, brief=True)
+    assert lines[0] == 'sell    RUN  │ warning: charged  order="7"'
+    assert re.fullmatch(r"broken  RUN  charge  failed in \S+ \S+: ValueError: invalid literal .*", lines[1])
+    assert re.fullmatch(
+        r"broken  RUN  failed after .*: StepError: charge: ValueError: .* · perdure runs show RUN", lines[2]
+    )
+    assert len(lines) == 3
+
+
+def test_a_run_that_goes_on_elsewhere() -> None:
+    async def drive(env: Environment) -> None:
+        await env.send("shop/ordered", {"order": "7"})
+        await env.crash_worker()
+        await env.start_worker()
+        await env.advance("2h")
+
+    flaky_calls[:] = [1]
+    assert any(
+        re.fullmatch(r"sell    RUN  goes on after \d+ ops in the log", line)
+        for line in lines_of(shop(), drive)
+    )
+
+
+def test_colours() -> None:
+    async def drive(env: Environment) -> None:
+        await env.send("shop/broken", {})
+
+    assert "\x1b[31mfailed\x1b[0m" in lines_of(shop(), drive, colours=True)[-1]
+
+
+def test_lines_for_a_slow_terminal_are_left_out_and_counted() -> None:
+    gate, stream = threading.Event(), io.StringIO()
+
+    class Slow(io.StringIO):
+        def write(self, text: str, /) -> int:
+            gate.wait(10)
+            return stream.write(text)
+
+    printer = Printer(Slow(), colours=False, lines_max=3)
+    for number in range(20):
+        printer.say(f"line {number}")
+    gate.set()
+    printer.close(10)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "line 0"
+    assert len(lines) <= 8
+    assert re.search(r"… \d+ lines were left out: the terminal was too slow for them", stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [
+        (7, "7 µs"),
+        (12_340, "12.3 ms"),
+        (999_400, "999 ms"),
+        (999_600, "1 s"),
+        (2_314_000, "2.31 s"),
+        (59_960_000, "1m"),
+        (245_000_000, "4m 5s"),
+        (3_599_700_000, "1h"),
+        (10_921_000_000, "3h 2m"),
+        (86_399_900_000, "1d"),
+        (604_800_000_000, "7d"),
+        (-5, "0 µs"),
+    ],
+)
+def test_durations(us: int, text: str) -> None:
+    assert duration(us) == text

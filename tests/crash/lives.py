@@ -1,0 +1,147 @@
+"""What the processes of these tests do, from the fork on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from perdure import App
+from perdure.core import payload
+from perdure.core.limits import DEFAULT_LIMITS
+from perdure.core.state import Run
+from perdure.engine.engine import Engine
+from tests.crash import killing, ledger, service
+from tests.crash.service import SCENARIOS, SIGNAL_DATA, End, app_on
+
+POLL_S = 0.002
+
+
+def end_of(run: Run) -> End:
+    """How a run ended, as the scenarios say it."""
+    if run.error is not None:
+        return run.function, run.status, run.error["type"].rpartition(".")[2]
+    return run.function, run.status, None if run.result is None else payload.loads(run.result)
+
+
+def ends_of(items: list[tuple[str, int]]) -> Counter[End]:
+    """How all runs of these scenarios must end."""
+    return Counter(end for name, n in items for end in SCENARIOS[name].ends(n))
+
+
+def make_app(folder: str, limits: dict[str, int] | None = None, **options: Any) -> App:
+    ledger.keep_in(Path(folder))
+    return app_on(folder, limits=replace(DEFAULT_LIMITS, **(limits or {})), **options)
+
+
+async def send(app: App, name: str, n: int) -> None:
+    """Sends all of a scenario that is not known to have been accepted, always under the same ids."""
+    scenario = SCENARIOS[name]
+    known = {line["id"] for line in ledger.accepted(ledger.folder())}
+    for event in scenario.events:
+        event_id = f"{name} {n} {event}"
+        if event_id not in known:
+            await app.send(event, {"n": n}, id=event_id)
+            ledger.write("accepted", {"id": event_id, "name": name, "n": n})
+    if scenario.start is None:
+        return
+    function = app.functions.get(scenario.start)
+    assert function is not None
+    run_id = f"{scenario.start}/{name} {n}"
+    if run_id not in known:
+        await app.start(function, {"n": n}, id=f"{name} {n}")
+        ledger.write("accepted", {"id": run_id, "name": name, "n": n})
+    if scenario.signal is not None and f"{run_id} signal" not in known:
+        await app.handle(function, run_id).signal(scenario.signal, SIGNAL_DATA, id=f"signal {name} {n}")
+        ledger.write("accepted", {"id": f"{run_id} signal", "name": name, "n": n})
+
+
+# --- the lives --------------------------------------------------------------------------------------------------------
+
+
+def whole(
+    folder: str,
+    items: list[tuple[str, int]],
+    kill_at: int | None = None,
+    heard: bool = False,
+    **options: Any,
+) -> int:
+    """A service's whole life: sends, works until all has ended, leaves. Killed after its n-th durable write."""
+    if kill_at is not None:
+        killing.kill_after_write(kill_at, heard=heard)
+        return asyncio.run(_whole(folder, items, options))
+    writes = killing.count_writes()
+    code = asyncio.run(_whole(folder, items, options))
+    ledger.write("counts", {"writes": writes[0]})
+    return code
+
+
+async def _whole(folder: str, items: list[tuple[str, int]], options: dict[str, Any]) -> int:
+    app = make_app(folder, **options)
+    for name, n in items:
+        await send(app, name, n)
+    wanted = ends_of(items)
+    async with app.worker() as engine:
+        while not _all_ended(engine, wanted):
+            await asyncio.sleep(POLL_S)
+    await app.close()
+    return 0
+
+
+def _all_ended(engine: Engine, wanted: Counter[End]) -> bool:
+    runs = [run for partition in engine.partitions.values() for run in partition.state.runs.values()]
+    return len(runs) >= wanted.total() and not any(run.live for run in runs) and engine.quiet()
+
+
+def work(folder: str, drain_s: float = 20.0, zombie: bool = False, **options: Any) -> int:
+    """A worker, until it is told to stop."""
+    if zombie:
+        service.on_pause = killing.Zombie().pause
+    drain = Engine.drain
+
+    def draining(self: Engine) -> None:
+        drain(self)
+        ledger.note("draining")
+
+    Engine.drain = draining  # type: ignore[method-assign]
+    return make_app(folder, **options).run_worker(drain_timeout=drain_s)
+
+
+def produce(folder: str, seed: int, first: int = 0, pause_s: float = 0.02, **options: Any) -> int:
+    """A sender under way until a file `enough` stands in the folder."""
+
+    async def sending() -> None:
+        app = make_app(folder, **options)
+        draw = random.Random(seed)
+        n = first
+        while not (Path(folder) / "enough").exists():
+            n += 1
+            await send(app, draw.choice(sorted(SCENARIOS)), n)
+            await asyncio.sleep(draw.uniform(0, 2 * pause_s))
+        await app.close()
+
+    asyncio.run(sending())
+    return 0
+
+
+def send_all(folder: str, items: list[tuple[str, int]], kill_at: int | None = None, **options: Any) -> int:
+    """A sender that sends these and leaves; what was acknowledged to an earlier life it sends again, too."""
+
+    async def sending() -> None:
+        app = make_app(folder, **options)
+        for name, n in items:
+            for event in SCENARIOS[name].events:
+                await app.send(event, {"n": n}, id=f"{name} {n} {event}")
+                ledger.write("accepted", {"id": f"{name} {n} {event}", "name": name, "n": n})
+        await app.close()
+
+    if kill_at is not None:
+        killing.kill_after_write(kill_at, heard=False)
+    asyncio.run(sending())
+    return 0
+
+
+LIVES = {life.__name__: life for life in (whole, work, produce, send_all)}

@@ -1,0 +1,60 @@
+"""The parent of the processes of these tests: it has everything imported, so that a fresh process is one fork away.
+
+Reads commands from stdin, one JSON object a line, and answers each with one. It ends its children when stdin ends.
+
+{"life": NAME, "arguments": {…}}   forks; the child lives this life and ends; {"pid": …}
+{"reap": PID}                      waits for the end of a child; {"code": …}, negative for a signal
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tests.crash.lives import LIVES
+
+
+def born(life: str, arguments: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        errors = os.open(Path(arguments["folder"]) / "errors", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for target, source in ((0, nothing), (1, errors), (2, errors)):
+            os.dup2(source, target)
+        code = LIVES[life](**arguments)
+    except BaseException:  # the only place where anybody could see it
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    children: set[int] = set()
+    for line in sys.stdin:
+        command = json.loads(line)
+        if "reap" in command:
+            _, status = os.waitpid(command["reap"], 0)
+            children.discard(command["reap"])
+            answer = {"code": os.waitstatus_to_exitcode(status)}
+        else:
+            pid = born(command["life"], command["arguments"])
+            children.add(pid)
+            answer = {"pid": pid}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    main()

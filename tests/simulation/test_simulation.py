@@ -1,0 +1,117 @@
+"""Several whole workers, one log, one seed: every promise is checked after every record.
+
+A failing seed is printed; `SIMULATION_SEEDS=17 pytest tests/simulation` runs that one, `=0:5000` a range.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from perdure.core.fold import journal
+from perdure.core.state import PartitionState
+from perdure.engine.outbox import Outbox
+from perdure.engine.residents import Residents
+from tests.simulation.audit import Broken
+from tests.simulation.world import simulate
+
+CHUNKS = 10
+SEEDS = 500
+PLANTED_SEEDS = 40
+
+
+def chunks() -> list[range]:
+    chosen = os.environ.get("SIMULATION_SEEDS")
+    if chosen is not None:
+        first, _, last = chosen.partition(":")
+        return [range(int(first), int(last) if last else int(first) + 1)]
+    size = SEEDS // CHUNKS
+    return [range(n * size, (n + 1) * size) for n in range(CHUNKS)]
+
+
+@pytest.mark.parametrize("seeds", chunks(), ids=str)
+def test_promises_hold_whatever_happens(seeds: range) -> None:
+    records = 0
+    for seed in seeds:
+        world = asyncio.run(simulate(seed))
+        records += world.audit.records
+    assert records > 10 * len(seeds), "the simulated lives are too quiet to mean anything"
+
+
+def broken(seeds: int = PLANTED_SEEDS) -> str:
+    """What the first broken seed says."""
+    for seed in range(seeds):
+        try:
+            asyncio.run(simulate(seed))
+        except Broken as error:
+            return str(error)
+    return ""
+
+
+def test_a_fold_that_accepts_void_commits_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unguarded(state: PartitionState, fact) -> None:
+        for change in fact.body["changes"]:
+            run = state.run(change["entity"])
+            if run is not None and run.live:
+                journal.runs.change(state, fact, run, change["ops"])
+
+    monkeypatch.setitem(journal._RECORDS, "Commit", unguarded)
+    assert broken()
+
+
+def test_an_owner_that_acts_on_its_void_commits_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Residents._read
+
+    def believing(self: Residents, resident, fact, _void) -> None:
+        read(self, resident, fact, None)
+
+    monkeypatch.setattr(Residents, "_read", believing)
+    assert broken()
+
+
+def test_a_body_that_gets_two_outcomes_in_one_turn_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = Residents.release
+
+    def two_at_once(self: Residents, resident, op) -> None:
+        held = (
+            resident.__dict__.setdefault("held", [])
+            if hasattr(resident, "__dict__")
+            else HELD.setdefault(id(resident), [])
+        )
+        held.append(op)
+        others = sum(1 for key in resident.running if key != op[1].get("key"))
+        if op[0] == "perdure.StepDone" and others and len(held) < 2:
+            return
+        for one in reversed(held.copy()):  # recorded in an order in which the body did not get them
+            held.remove(one)
+            release(self, resident, one)
+        if len(resident.turns) > 1:
+            resident.turns[-1].ops, resident.turns[-2].ops = resident.turns[-2].ops, resident.turns[-1].ops
+
+    monkeypatch.setattr(Residents, "release", two_at_once)
+    assert broken()
+
+
+HELD: dict[int, list] = {}
+
+
+def test_an_owner_that_forgets_its_outbox_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Outbox, "resend", lambda _self: None)
+    message = broken(200)
+    assert "never ended" in message or "were heard" in message or "started nothing" in message
+
+
+def test_a_fold_that_takes_messages_in_any_order_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def any_order(state: PartitionState, fact) -> str | None:
+        origin, seq = fact.body["origin"], fact.body["seq"]
+        if seq <= state.inbound.get(origin, 0):
+            return "older"
+        state.inbound[origin] = seq
+        name, body = fact.body["body"]
+        journal.messages.take(state, fact, name, body)
+        return None
+
+    monkeypatch.setitem(journal._RECORDS, "Message", any_order)
+    assert broken(300)
