@@ -131,9 +131,7 @@ def test_the_fields_of_json_are_stable() -> None:
 
 def test_a_list_for_people_says_what_each_run_is_at() -> None:
     shown = perdure("runs", "list").stdout
-    assert re.search(
-        r"sell/bad +sell +failed .* StepError: charge: ValueError: the card was refused by the bank", shown
-    )
+    assert re.search(r"sell/bad +sell +failed .*ValueError: the card was refused by the bank", shown)
     assert re.search(r"\d-\w{6} +sell +completed .* → \"paid one\"", shown)
     assert re.search(r"\d-\w{6} +wait +running .* payment: waits for payment/received until \w+ \d", shown)
 
@@ -166,7 +164,7 @@ def test_a_run_for_people() -> None:
 
 def test_a_failure_shows_the_users_lines_only() -> None:
     shown = perdure("runs", "show", "bad").stdout
-    assert 'await ctx.step.run("charge", charge, ctx.event.data.order)' in shown
+    assert re.search(r'test_commands.py", line \d+, in charge\n    raise ValueError', shown)
     assert "/perdure/execution/" not in shown
 
 

@@ -91,10 +91,8 @@ def test_a_syntax_error() -> None:
 
 def test_an_error_shows_the_users_lines_only() -> None:
     write("cli_broken.py", "import cli_inner\n")
-    write(
-        "cli_inner.py",
-        "import functools\n\n\ndef fail(a, b):\n    raise ValueError('not today')\n\n\nsorted([1, 2], key=functools.cmp_to_key(fail))\n",
-    )
+    inner = "import functools\n\n\ndef fail(a, b):\n    raise ValueError('not today')\n\n\n"
+    write("cli_inner.py", inner + "sorted([1, 2], key=functools.cmp_to_key(fail))\n")
     assert fault("cli_broken.py").splitlines() == [
         "cli_inner.py, line 5: ValueError: not today",
         "  cli_broken.py:1  import cli_inner",

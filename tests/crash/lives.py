@@ -23,7 +23,7 @@ POLL_S = 0.002
 def end_of(run: Run) -> End:
     """How a run ended, as the scenarios say it."""
     if run.error is not None:
-        return run.function, run.status, run.error["type"].rpartition(".")[2]
+        return run.function, run.status, run.error["message"].rpartition(": ")[2]
     return run.function, run.status, None if run.result is None else payload.loads(run.result)
 
 

@@ -8,6 +8,7 @@ Reads commands from stdin, one JSON object a line, and answers each with one. It
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from perdure.core import codec
 from tests.crash.lives import LIVES
 
 
@@ -38,6 +40,8 @@ def born(life: str, arguments: dict[str, Any]) -> int:
 
 
 def main() -> None:
+    codec.encode("Claim", {"epoch": 1, "worker": ""})  # reads all schemas
+    gc.freeze()
     children: set[int] = set()
     for line in sys.stdin:
         command = json.loads(line)

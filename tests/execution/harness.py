@@ -17,7 +17,7 @@ from perdure.execution import Execution, RunStart, SyncExecution, Turn
 
 T0 = 1_700_000_000_000_000
 LIMITS = Limits()
-Body = Callable[[Any], Any]
+Body = Callable[[Any], Any] | Function[Any, Any]
 
 
 def work(name: str) -> str:
@@ -25,7 +25,9 @@ def work(name: str) -> str:
     return name
 
 
-def event(name: str = "test/started", data: object = None, *, event_id: str = "e1", ts: int = T0) -> EventData:
+def event(
+    name: str = "test/started", data: object = None, *, event_id: str = "e1", ts: int = T0
+) -> EventData:
     return {
         "name": name,
         "id": event_id,
@@ -217,7 +219,11 @@ def run_live(body: Body, seed: int, *, turns_max: int = 60, cancels: bool = True
         cancelled = 0
         while record.ended is None and len(record.turns) < turns_max:
             jitter()
-            op = _cancel(rnd, cancelled) if cancels and cancelled < 2 and rnd.random() < 0.06 else _next(rnd, record)
+            op = (
+                _cancel(rnd, cancelled)
+                if cancels and cancelled < 2 and rnd.random() < 0.06
+                else _next(rnd, record)
+            )
             cancelled += op[0] == ops.CANCEL_ASKED
             # Now and then two owners' clocks disagree, and time seems to stand still or go back.
             time = max(op[1]["time"], time + rnd.choice((0, -5, 1, 700, 300_000, 1_500_000)))
@@ -243,7 +249,7 @@ def check_replay(body: Body, ran: Ran, seed: int, run_id: str) -> str | None:
             expected = changes if number == 0 else changes[1:]
             if _canonical(turn.ops) != _canonical(expected):
                 return f"turn {number}: live {expected}, replay {turn.ops}"
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
         again.teardown()
@@ -252,7 +258,7 @@ def check_replay(body: Body, ran: Ran, seed: int, run_id: str) -> str | None:
         whole.replay(ran.record.commits)
         if set(whole.waiting_for()) != set(ran.record.open) and not whole.ended:
             return f"waits for {sorted(whole.waiting_for())}, the record for {sorted(ran.record.open)}"
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"replay(): {type(error).__name__}: {error}"
     finally:
         whole.teardown()

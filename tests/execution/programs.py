@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+
 from perdure.errors import StepError
 from perdure.execution import Context
 from tests.execution.harness import work
@@ -31,7 +32,14 @@ async def sequence(ctx: Context) -> Any:
     first = await step(ctx, "a")
     await ctx.step.sleep("nap", "3s")
     await asyncio.sleep(0.25)
-    return [first, await step(ctx, "a"), await step(ctx, "b"), ctx.now().isoformat(), str(ctx.uuid4()), ctx.random.random()]
+    return [
+        first,
+        await step(ctx, "a"),
+        await step(ctx, "b"),
+        ctx.now().isoformat(),
+        str(ctx.uuid4()),
+        ctx.random.random(),
+    ]
 
 
 @program
@@ -43,7 +51,9 @@ async def wait_first_completed(ctx: Context) -> Any:
             await step(ctx, "undo")
             return name
 
-    _, rest = await asyncio.wait([asyncio.create_task(branch(n)) for n in "abcdef"], return_when=asyncio.FIRST_COMPLETED)
+    _, rest = await asyncio.wait(
+        [asyncio.create_task(branch(n)) for n in "abcdef"], return_when=asyncio.FIRST_COMPLETED
+    )
     for task in rest:
         task.cancel()
     return [str((await asyncio.gather(task, return_exceptions=True))[0]) for task in rest]
@@ -321,7 +331,7 @@ async def swallows_cancels(ctx: Context) -> Any:
     for i in range(5):
         try:
             seen.append(await step(ctx, f"s{i}"))
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             seen.append(type(error).__name__)
     return seen
 
@@ -340,7 +350,7 @@ async def finally_awaits(ctx: Context) -> Any:
 
 @program
 async def generator_abandoned(ctx: Context) -> Any:
-    async def numbers():  # noqa: ANN202
+    async def numbers():
         try:
             while True:
                 yield await step(ctx, "next")
@@ -357,7 +367,7 @@ async def generator_abandoned(ctx: Context) -> Any:
 
 @program
 async def generator_left_open(ctx: Context) -> Any:
-    async def numbers(name: str):  # noqa: ANN202
+    async def numbers(name: str):
         try:
             yield await step(ctx, "next")
             yield "second"
@@ -405,7 +415,9 @@ async def races(ctx: Any) -> Any:
     seen: list[Any] = []
     for _ in range(3):
         try:
-            seen.append(await ctx.step.race(slow=slow(), quick=step(ctx, "quick"), late=ctx.step.sleep("late", 2)))
+            seen.append(
+                await ctx.step.race(slow=slow(), quick=step(ctx, "quick"), late=ctx.step.sleep("late", 2))
+            )
         except StepError as error:
             seen.append(error.step_id)
     return [str(one) for one in seen]
@@ -414,7 +426,9 @@ async def races(ctx: Any) -> Any:
 @program
 async def waits_for_events(ctx: Any) -> Any:
     async def one(name: str) -> str:
-        found = await ctx.step.wait_for_event("wait", f"ev/{name}", match="data.ref", timeout="4s", lookback="1h")
+        found = await ctx.step.wait_for_event(
+            "wait", f"ev/{name}", match="data.ref", timeout="4s", lookback="1h"
+        )
         return "nothing" if found is None else found.data["from"] + await step(ctx, name)
 
     return await asyncio.gather(*(one(n) for n in "abc"), return_exceptions=False)

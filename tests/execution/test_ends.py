@@ -26,7 +26,7 @@ def test_a_result_is_encoded_by_the_annotation() -> None:
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan")])
 def test_a_result_that_cannot_be_recorded_fails_the_run(value: Any) -> None:
-    async def body(ctx: Context):  # noqa: ANN202
+    async def body(ctx: Context):
         return value
 
     run = Driver(body)
@@ -166,7 +166,10 @@ def test_b2_left_over_tasks_are_cancelled_and_driven_to_their_end() -> None:
     run = Driver(body)
     turn = run.done("/main")
     assert not turn.ended
-    assert turn.ops == [("perdure.Asked", {"keys": ["1/bg-final"]}), ("perdure.StepAbandoned", {"key": "1/bg"})]
+    assert turn.ops == [
+        ("perdure.Asked", {"keys": ["1/bg-final"]}),
+        ("perdure.StepAbandoned", {"key": "1/bg"}),
+    ]
     turn = run.done("1/bg-final", time=T0 + 5)
     assert turn.ended
     assert run.result == "task 1"
@@ -217,7 +220,7 @@ def test_b2_a_left_over_task_that_nothing_can_wake_does_not_keep_the_run() -> No
                 pass
 
     async def body(ctx: Context) -> str:
-        asyncio.create_task(stubborn())  # noqa: RUF006
+        asyncio.create_task(stubborn())
         return "done"
 
     run = Driver(body)
@@ -255,7 +258,7 @@ def test_b2_a_cancel_during_the_cleanup() -> None:
             await ctx.step.run("bg-final", work, "x")
 
     async def body(ctx: Context) -> str:
-        asyncio.create_task(background(ctx))  # noqa: RUF006
+        asyncio.create_task(background(ctx))
         await ctx.step.run("main", work, "x")
         return "done"
 
@@ -298,7 +301,10 @@ def test_a_failure_handler_gets_the_error_and_the_original_event() -> None:
     start = event("perdure/function.failed", data, event_id="f1")
     shop = function(failed, id="shop")
     run = Driver(
-        function(handler, id="shop:on-failure", kind="failure"), run_id="run-9", events=(start,), functions={"shop": shop}
+        function(handler, id="shop:on-failure", kind="failure"),
+        run_id="run-9",
+        events=(start,),
+        functions={"shop": shop},
     )
     run.done("/note", "noted")
     assert run.result == ["noted", "ValueError", "no", "run-0", {"ref": 1}, "order/paid", "run-0", "run-9"]

@@ -47,14 +47,14 @@ class Loud(Exception):
 
 
 class NoText(Exception):
-    def __str__(self) -> Any:  # type: ignore[override]
-        return 3
+    def __str__(self) -> Any:
+        return 3  # noqa: PLE0307
 
 
 def caught(error: BaseException) -> BaseException:
     try:
         raise error
-    except BaseException as found:  # noqa: BLE001
+    except BaseException as found:
         return found
 
 
@@ -111,7 +111,8 @@ def failure(kind: str, message: str = "m") -> Any:
 
 
 @pytest.mark.parametrize(
-    "kind", ["ValueError", "KeyError", "OSError", "TimeoutError", "json.decoder.JSONDecodeError", "ExceptionGroup"]
+    "kind",
+    ["ValueError", "KeyError", "OSError", "TimeoutError", "json.decoder.JSONDecodeError", "ExceptionGroup"],
 )
 def test_loaded_classes_are_rebuilt_or_left(kind: str) -> None:
     error = rebuilt(failure(kind))
@@ -160,7 +161,7 @@ def test_what_is_not_loaded_or_no_exception_is_not_rebuilt(kind: str) -> None:
 def test_a_module_that_imports_by_getattr_is_not_asked() -> None:
     module = types.ModuleType("lazy_module_of_a_test")
     asked: list[str] = []
-    module.__getattr__ = lambda name: asked.append(name) or ValueError  # type: ignore[method-assign]
+    module.__getattr__ = lambda name: asked.append(name) or ValueError
     sys.modules[module.__name__] = module
     try:
         assert rebuilt(failure(f"{module.__name__}.Lazy")) is None
@@ -208,7 +209,8 @@ def test_a_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [("three", "perdure.errors.EncodingError"), (10**2_000, "perdure.errors.PayloadTooLarge")]
+    ("value", "kind"),
+    [("three", "perdure.errors.EncodingError"), (10**2_000, "perdure.errors.PayloadTooLarge")],
 )
 def test_a_result_that_cannot_be_recorded_is_final(value: Any, kind: str) -> None:
     outcome = returned(attempt(), value, 1, Limits(payload_bytes_max=1_000))
@@ -277,7 +279,7 @@ def test_a9_what_cannot_be_encoded_is_not_watched() -> None:
 def test_a9_results_are_decoded_from_what_is_recorded() -> None:
     shared = [1]
 
-    def gives() -> list:  # type: ignore[type-arg]
+    def gives() -> list[int]:
         return shared
 
     seen: list[Any] = []

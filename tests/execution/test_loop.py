@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
-from datetime import datetime, timezone
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ import pytest
 from perdure.errors import Stuck, UsageError
 from perdure.execution import BodyExited, Context
 from perdure.execution.tasks import hash_base
-from tests.execution.harness import T0, Driver, execution, resumed, timer_fired, work
+from tests.execution.harness import T0, Driver, execution, function, resumed, timer_fired, work
 
 OUTSIDE = asyncio.Event()
 
@@ -65,7 +66,9 @@ def test_a4_ids_and_timers_are_numbered_per_task() -> None:
 def test_a4_hashes_depend_on_the_run_alone_and_are_spread() -> None:
     assert hash_base("run-1") == hash_base("run-1")
     bases = [hash_base(f"run-{i}") for i in range(2_000)]
-    assert len({base % 4096 for base in bases}) > 1_400, "main tasks of many runs must not fall into one place"
+    assert len({base % 4096 for base in bases}) > 1_400, (
+        "main tasks of many runs must not fall into one place"
+    )
     assert all(0 <= base < 2**60 for base in bases)
 
 
@@ -76,7 +79,8 @@ def test_a4_starting_a_run_stays_cheap_beside_many_others() -> None:
     async def body(ctx: Context) -> None:
         await ctx.step.run("a", work, "x")
 
-    runs = [execution(body, f"many-{i}") for i in range(6_000)]
+    made = function(body)
+    runs = [execution(made, f"many-{i}") for i in range(6_000)]
     begun = time.process_time()
     for run in runs:
         run.begin()
@@ -90,7 +94,9 @@ def test_a4_starting_a_run_stays_cheap_beside_many_others() -> None:
 @pytest.mark.parametrize("timeout", [None, 5])
 def test_a4_as_completed_over_coroutines_is_refused(timeout: float | None) -> None:
     async def body(ctx: Context) -> None:
-        for one in asyncio.as_completed([ctx.step.run("a", work, "x"), ctx.step.run("b", work, "x")], timeout=timeout):
+        for one in asyncio.as_completed(
+            [ctx.step.run("a", work, "x"), ctx.step.run("b", work, "x")], timeout=timeout
+        ):
             await one
 
     run = Driver(body)
@@ -103,7 +109,7 @@ def test_a4_random_streams_are_per_task() -> None:
         await ctx.step.run(step_id, work, "x")
         return [ctx.random.random(), ctx.random.random(), ctx.uuid4().int]
 
-    async def body(ctx: Context) -> list[Any]:
+    async def body(ctx: Context) -> Any:
         return await asyncio.gather(branch(ctx, "a"), branch(ctx, "b"))
 
     def result(order: str) -> Any:
@@ -135,12 +141,23 @@ def test_a5_time_is_that_of_the_op_and_never_goes_back() -> None:
     run.done("/a:2", time=T0 + 3_000_000)
     start = T0 / 1e6
     assert run.result == [start, start, start + 2.5, start + 2.5, start + 3]
-    assert run.record.ended == ("perdure.RunDone", {"time": T0 + 3_000_000, "result": run.record.ended[1]["result"]})
+    assert run.record.ended == (
+        "perdure.RunDone",
+        {"time": T0 + 3_000_000, "result": run.record.ended[1]["result"]},
+    )
 
 
 @pytest.mark.parametrize(
     ("seconds", "us"),
-    [(1, 1_000_000), (0.1, 100_000), (0.000001, 1), (1.0000005, 1_000_001), (3600, 3_600_000_000), (1e-9, 1), (-1, None)],
+    [
+        (1, 1_000_000),
+        (0.1, 100_000),
+        (0.000001, 1),
+        (1.0000005, 1_000_001),
+        (3600, 3_600_000_000),
+        (1e-9, 1),
+        (-1, None),
+    ],
 )
 def test_a5_due_is_whole_microseconds_rounded_up(seconds: float, us: int | None) -> None:
     async def body(ctx: Context) -> None:
@@ -173,7 +190,7 @@ def test_a5_exact_due_for_whole_microseconds() -> None:
 
     async def check(ctx: Any) -> list[int]:
         loop = asyncio.get_running_loop()
-        return [loop.due_us(loop.time() + delay / 1e6) - T0 for delay in delays]  # type: ignore[attr-defined]
+        return [loop.due_us(loop.time() + delay / 1e6) - T0 for delay in delays]  # pyright: ignore[reportAttributeAccessIssue]
 
     assert Driver(check).result == delays
 
@@ -206,7 +223,7 @@ def test_a5_timeouts_take_numbers() -> None:
 
 
 def test_b1a_an_abandoned_generator_is_closed_by_the_runs_own_loop() -> None:
-    async def numbers(ctx: Context) -> Any:
+    async def numbers(ctx: Context) -> AsyncIterator[int]:
         try:
             yield 1
             yield 2
@@ -224,7 +241,7 @@ def test_b1a_an_abandoned_generator_is_closed_by_the_runs_own_loop() -> None:
         assert own == [1]
         return run.open
 
-    async def numbers_of_the_host() -> Any:
+    async def numbers_of_the_host() -> AsyncIterator[int]:
         yield 1
 
     assert asyncio.run(host()) == ["/after", "1/close"]
@@ -233,7 +250,7 @@ def test_b1a_an_abandoned_generator_is_closed_by_the_runs_own_loop() -> None:
 def test_b1a_generators_of_the_host_are_left_to_the_host() -> None:
     closed: list[str] = []
 
-    async def numbers() -> Any:
+    async def numbers() -> AsyncIterator[int]:
         try:
             yield 1
         finally:
@@ -287,7 +304,9 @@ def test_b1b_every_method_of_a_loop_is_there_or_says_why_not() -> None:
         loop = asyncio.get_running_loop()
         missing: list[str] = []
         for name in dir(asyncio.AbstractEventLoop):
-            if name.startswith("_") or getattr(type(loop), name) is not getattr(asyncio.AbstractEventLoop, name):
+            if name.startswith("_") or getattr(type(loop), name) is not getattr(
+                asyncio.AbstractEventLoop, name
+            ):
                 continue
             missing.append(name)
         assert loop.get_task_factory() is None
@@ -299,7 +318,9 @@ def test_b1b_every_method_of_a_loop_is_there_or_says_why_not() -> None:
     assert Driver(body).result == []
 
 
-@pytest.mark.parametrize("name", ["run_forever", "stop", "close", "set_task_factory", "set_exception_handler"])
+@pytest.mark.parametrize(
+    "name", ["run_forever", "stop", "close", "set_task_factory", "set_exception_handler"]
+)
 def test_b1b_the_body_does_not_drive_its_loop(name: str) -> None:
     async def body(ctx: Context) -> None:
         loop = asyncio.get_running_loop()
@@ -312,7 +333,7 @@ def test_b1c_another_run_cannot_wake_this_one() -> None:
     shared = asyncio.Event()
 
     async def waits(ctx: Context) -> None:
-        task = asyncio.create_task(shared.wait())  # type: ignore[arg-type]
+        task = asyncio.create_task(shared.wait())
         await ctx.step.run("a", work, "x")
         await task
 
@@ -342,10 +363,14 @@ def test_b1c_a_thread_cannot_wake_a_run() -> None:
     errors: list[BaseException] = []
 
     def foreign() -> None:
-        for call in (lambda: kept[0].set_result(1), lambda: kept[1].call_soon(print), lambda: kept[1].call_later(1, print)):
+        for call in (
+            lambda: kept[0].set_result(1),
+            lambda: kept[1].call_soon(print),
+            lambda: kept[1].call_later(1, print),
+        ):
             try:
                 call()
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 errors.append(error)
 
     thread = threading.Thread(target=foreign)
@@ -409,7 +434,7 @@ def test_b1f_a_turn_that_does_not_settle_fails_the_run(how: str) -> None:
     async def body(ctx: Context) -> None:
         await ctx.step.run("a", work, "x")
         loop = asyncio.get_running_loop()
-        asyncio.create_task(ctx.step.run("other", work, "x"))  # noqa: RUF006
+        asyncio.create_task(ctx.step.run("other", work, "x"))
         if how == "sleep":
             while True:
                 await asyncio.sleep(0)
@@ -455,7 +480,7 @@ def test_b1g_exceptions_that_nobody_looked_at_go_to_the_log() -> None:
         raise ValueError("unseen")
 
     async def body(ctx: Context) -> None:
-        asyncio.create_task(fails())  # noqa: RUF006
+        asyncio.create_task(fails())
         await ctx.step.run("a", work, "x")
 
     run = Driver(body)
@@ -486,7 +511,7 @@ def test_a11_stuck_names_the_other_tasks_too() -> None:
         await asyncio.gather(branch(), branch())
 
     run = execution(body)
-    with pytest.raises(Stuck, match="other tasks wait at .*branch"):
+    with pytest.raises(Stuck, match=r"other tasks wait at .*branch"):
         run.begin()
     run.teardown()
 
@@ -501,7 +526,7 @@ def test_a11_a_thread_of_anyio_cannot_wake_a_body(monkeypatch: pytest.MonkeyPatc
     try:
         turn = run.begin()
     except Stuck as error:
-        assert "put it in a step" in str(error)
+        assert "put it in a step" in str(error)  # noqa: PT017
     else:  # 3.12 and later: threads raise an audit event
         assert turn.error is not None
         assert "step" in str(turn.error)
@@ -551,7 +576,7 @@ def test_b3_the_program_itself_may_be_read() -> None:
 
             text = traceback.format_exc()
         ZoneInfo.clear_cache()
-        moment = datetime(2024, 7, 1, tzinfo=timezone.utc).astimezone(ZoneInfo("Europe/Zurich"))
+        moment = datetime(2024, 7, 1, tzinfo=UTC).astimezone(ZoneInfo("Europe/Zurich"))
         return f"{moment.hour} {'raise ValueError' in text}"
 
     run = Driver(body)

@@ -106,7 +106,10 @@ def test_a_release_that_the_code_does_not_wait_for() -> None:
         await ctx.step.run("a", work, "x")
 
     history: list[list[Op]] = [
-        [("perdure.Started", {"time": T0, "code": "1", "python": "3.11"}), ("perdure.Asked", {"keys": ["/a"]})],
+        [
+            ("perdure.Started", {"time": T0, "code": "1", "python": "3.11"}),
+            ("perdure.Asked", {"keys": ["/a"]}),
+        ],
         [step_done("/b")],
     ]
     with pytest.raises(NonDeterminismError, match="the result of step 'b', but the code waits for step 'a'"):
@@ -144,18 +147,20 @@ def test_more_asked_than_recorded_by_the_same_code_is_a_difference() -> None:
         await asyncio.gather(*(ctx.step.run(f"s{i}", work, "x") for i in range(wanted.pop(0))))
 
     run = Driver(body, code="1")
-    with pytest.raises(NonDeterminismError, match="the record has nothing more, but the code now has step 's1'"):
+    with pytest.raises(
+        NonDeterminismError, match="the record has nothing more, but the code now has step 's1'"
+    ):
         run.replayed()
 
 
 # --- what may differ after a deploy -----------------------------------------------------------------------------------
 
 
-async def branches_before(ctx: Context) -> list[str]:
+async def branches_before(ctx: Context) -> Any:
     return await asyncio.gather(ctx.step.run("a", work, "x"), ctx.step.run("b", work, "x"))
 
 
-async def branches_after(ctx: Context) -> list[str]:
+async def branches_after(ctx: Context) -> Any:
     return await asyncio.gather(
         ctx.step.run("new", work, "x"), ctx.step.run("a", work, "x"), ctx.step.run("b", work, "x")
     )

@@ -56,7 +56,7 @@ def point(x: int) -> Point:
     return Point(x)
 
 
-def unannotated(x):  # noqa: ANN001, ANN201
+def unannotated(x):
     return x
 
 
@@ -102,7 +102,9 @@ def test_a_step_id_used_again_gets_an_index() -> None:
     assert run.result == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("step_id", ["", "a:1", "x:007", "~a", "ö" * 129, "a\nb", None, 7, b"a", ["a"], "\ud800"])
+@pytest.mark.parametrize(
+    "step_id", ["", "a:1", "x:007", "~a", "ö" * 129, "a\nb", None, 7, b"a", ["a"], "\ud800"]
+)
 def test_bad_step_ids_are_refused(step_id: Any) -> None:
     async def body(ctx: Context) -> None:
         await ctx.step.run(step_id, work, "x")
@@ -228,7 +230,7 @@ def test_the_context_cannot_be_used_from_outside() -> None:
 
     run = Driver(body)
     with pytest.raises(UsageError, match="outside of its turn"):
-        asyncio.run(kept[0].step.run("b", work, "x"))  # type: ignore[arg-type]
+        asyncio.run(kept[0].step.run("b", work, "x"))
     for call in (kept[0].now, kept[0].uuid4, lambda: kept[0].random):
         with pytest.raises(UsageError):
             call()
@@ -241,7 +243,7 @@ def test_except_base_exception_around_a_step() -> None:
         for _ in range(3):
             try:
                 seen.append(await ctx.step.run("a", work, "x"))
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 seen.append(type(error).__name__)
         return seen
 
@@ -268,7 +270,12 @@ def test_current_step() -> None:
     with running_step(StepInfo("run/a", 2, 5, {"page": 3}, beats.append)):
         info = current_step()
         info.heartbeat({"page": 4})
-        assert (info.idempotency_key, info.attempt, info.max_attempts, info.details) == ("run/a", 2, 5, {"page": 3})
+        assert (info.idempotency_key, info.attempt, info.max_attempts, info.details) == (
+            "run/a",
+            2,
+            5,
+            {"page": 3},
+        )
     assert beats == [{"page": 4}]
     with pytest.raises(UsageError):
         current_step()
@@ -461,7 +468,11 @@ def test_invoke_issues_a_child_and_gives_its_result() -> None:
 @pytest.mark.parametrize(
     ("outcome", "type_name", "cause"),
     [
-        ((ops.CHILD_FAILED, {"error": {"type": "KeyError", "message": "k", "traceback": ""}}), "KeyError", "KeyError"),
+        (
+            (ops.CHILD_FAILED, {"error": {"type": "KeyError", "message": "k", "traceback": ""}}),
+            "KeyError",
+            "KeyError",
+        ),
         ((ops.CHILD_CANCELLED, {"reason": "no"}), "perdure.errors.RunCancelled", RunCancelled.__name__),
         ((ops.CHILD_REFUSED, {"reason": "singleton"}), "perdure.errors.UsageError", "UsageError"),
         (None, "perdure.errors.StepTimeout", StepTimeout.__name__),
@@ -469,7 +480,9 @@ def test_invoke_issues_a_child_and_gives_its_result() -> None:
 )
 def test_invoke_raises_for_each_other_end(outcome: Any, type_name: str, cause: str) -> None:
     run = parent()
-    run.release(timer_fired("/call", time=T0 + 60_000_000) if outcome is None else child_ended("/call", outcome))
+    run.release(
+        timer_fired("/call", time=T0 + 60_000_000) if outcome is None else child_ended("/call", outcome)
+    )
     assert run.result[0] == type_name
     assert run.result[2:] == [cause, "call"]
 
@@ -656,7 +669,16 @@ def test_what_a_context_knows() -> None:
 
     given = (event("order/paid", {"ref": 1}, event_id="e1"), event("order/paid", {"ref": 2}, event_id="e2"))
     run = Driver(function(body, on=Paid), events=given, run_id="r")
-    assert run.result == ["r", "program", "2023-11-14T22:13:20+00:00", False, 1, "order/paid", ["e1", "e2"], True]
+    assert run.result == [
+        "r",
+        "program",
+        "2023-11-14T22:13:20+00:00",
+        False,
+        1,
+        "order/paid",
+        ["e1", "e2"],
+        True,
+    ]
 
 
 def test_an_event_that_does_not_fit_its_model_fails_the_run() -> None:

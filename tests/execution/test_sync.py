@@ -38,7 +38,13 @@ def shop(ctx: SyncContext) -> list[Any]:
     ctx.step.send_event("tell", "a/b")
     ctx.set_value("progress", 1)
     found = ctx.step.wait_for_event("paid", "order/paid", match="data.ref", timeout="1d")
-    return [first, None if found is None else found.data, ctx.now().isoformat(), str(ctx.uuid4()), ctx.random.random()]
+    return [
+        first,
+        None if found is None else found.data,
+        ctx.now().isoformat(),
+        str(ctx.uuid4()),
+        ctx.random.random(),
+    ]
 
 
 def test_a14_each_wait_unwinds_the_body_and_runs_it_again() -> None:
@@ -116,7 +122,7 @@ def test_a14_ctx_from_another_thread_is_refused() -> None:
         def foreign() -> None:
             try:
                 ctx.step.run("a", work, "x")
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 errors.append(error)
 
         thread = threading.Thread(target=foreign)
@@ -146,7 +152,7 @@ def test_a_body_that_swallows_the_unwinding_is_refused_from_then_on() -> None:
     def body(ctx: SyncContext) -> str:
         try:
             ctx.step.run("a", work, "x")
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             seen.append((type(error).__name__, ctx.evicting))
         ctx.log.info("never said")
         return ctx.step.run("b", work, "x")
@@ -165,7 +171,7 @@ def test_a_body_that_swallows_the_unwinding_and_returns_has_not_ended() -> None:
     def body(ctx: SyncContext) -> str:
         try:
             return ctx.step.run("a", work, "x")
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             return "nonsense"
 
     run = Driver(body)
@@ -275,7 +281,10 @@ def test_a_cancel_reaches_the_body_where_it_waits() -> None:
     run = Driver(cleans_up)
     run.done("/a")
     turn = run.release(cancel_asked(reason="enough"))
-    assert sorted(turn.ops) == [("perdure.Asked", {"keys": ["/cleanup"]}), ("perdure.TimerDropped", {"key": "/nap"})]
+    assert sorted(turn.ops) == [
+        ("perdure.Asked", {"keys": ["/cleanup"]}),
+        ("perdure.TimerDropped", {"key": "/nap"}),
+    ]
     again = run.replayed()
     assert list(again.outstanding()) == ["/cleanup"]
     run.execution = again
@@ -374,7 +383,7 @@ def test_b1d_exits(kind: type[BaseException]) -> None:
 
 
 def test_a_result_that_cannot_be_recorded() -> None:
-    def body(ctx: SyncContext):  # noqa: ANN202
+    def body(ctx: SyncContext):
         return object()
 
     assert Driver(body).result == "perdure.errors.EncodingError"
@@ -388,7 +397,9 @@ def test_replay_against_other_code() -> None:
         return ctx.step.run("other", work, "x")
 
     run = Driver(cleans_up)
-    with pytest.raises(NonDeterminismError, match="waits for step 'a', but the code now comes to step 'other'"):
+    with pytest.raises(
+        NonDeterminismError, match="waits for step 'a', but the code now comes to step 'other'"
+    ):
         run.replayed(other)
 
 
@@ -396,7 +407,7 @@ def test_an_outcome_of_another_kind() -> None:
     def other(ctx: SyncContext) -> None:
         try:
             ctx.step.sleep("a", 5)
-        except Exception:  # noqa: BLE001 - the body must not be able to hide it
+        except Exception:
             pass
 
     run = Driver(cleans_up)
@@ -461,7 +472,8 @@ def test_a_failure_handler_may_be_a_def() -> None:
         "event": {**event(), "data": {"ref": 1}},
     }
     run = Driver(
-        function(handler, id="shop:on-failure", kind="failure"), events=(event("perdure/function.failed", data),)
+        function(handler, id="shop:on-failure", kind="failure"),
+        events=(event("perdure/function.failed", data),),
     )
     run.done("/note", "N")
     assert run.result == "ValueError run-0 N"
@@ -476,7 +488,6 @@ def test_many_steps_stay_affordable() -> None:
     run = execution(body)
     run.begin()
     began = time.process_time()
-    for i in range(300):
-        turn = run.release(step_done("/s" if not i else f"/s:{i}", "x"))
-    assert turn.ended
+    turns = [run.release(step_done("/s" if not i else f"/s:{i}", "x")) for i in range(300)]
+    assert turns[-1].ended
     assert time.process_time() - began < 5

@@ -30,7 +30,7 @@ async def stray_task(ctx: Context) -> None:
         await ctx.step.run("x", work, "x")
     finally:
         # Whatever loop is running: it must not become a task of another run.
-        asyncio.get_running_loop().create_task(ctx.step.run("stray", work, "x"))  # noqa: RUF006
+        asyncio.get_running_loop().create_task(ctx.step.run("stray", work, "x"))
 
 
 async def task_group(ctx: Context) -> None:
@@ -57,13 +57,13 @@ async def plain_finally(ctx: Context) -> None:
 async def swallowing(ctx: Context) -> None:
     try:
         await ctx.step.run("a", work, "x")
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         ctx.log.info("swallowed")
     await ctx.step.run("b", work, "x")
 
 
 async def generator(ctx: Context) -> None:
-    async def numbers():  # noqa: ANN202
+    async def numbers():
         try:
             while True:
                 yield await ctx.step.run("g", work, "x")
@@ -173,11 +173,11 @@ def test_a3_stubborn_by_other_calls_of_the_loop() -> None:
         while True:
             try:
                 await asyncio.sleep(1)
-            except BaseException:  # noqa: BLE001
+            except BaseException:
                 pass
             try:
                 await asyncio.gather(asyncio.sleep(1), asyncio.sleep(1))
-            except BaseException:  # noqa: BLE001
+            except BaseException:
                 pass
 
     run = Driver(stubborn)

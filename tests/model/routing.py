@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from perdure.core import codec, routing
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Stamp
 from perdure.core.fold import fold
+from perdure.core.ops import EventData
 from perdure.core.state import PartitionState
 from tests.core.journal import event, started
 from tests.model.explorer import Model
@@ -260,7 +261,7 @@ class Routing:
         sent = self.records[record]
         view = self.targets.of(target)
         _, body = codec.decode(sent.value)
-        incoming = Incoming(view.state.next, 1, body, sent.channel)
+        incoming = Incoming(view.state.next, 1, cast("EventData", body), sent.channel)
         made = decide.ingest(view.state, [incoming])
         stamp = Stamp(view.state.owner, 1, view.length)
         return (*target, self.records.make(f"ingest of {sent.name}", "Ingest", made, stamp=stamp))

@@ -162,9 +162,9 @@ def _show_verdict(found: dict[str, Any], live: int) -> None:
         out.print(Text(f"… and {len(violations) - SHOWN_MAX} more: --json has all", style="dim"))
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: float) -> str:
     for unit in ("B", "KB", "MB"):
-        if count < 1024:
-            return f"{count:,.0f} {unit}"
-        count //= 1024
-    return f"{count:,} GB"
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

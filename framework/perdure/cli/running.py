@@ -87,6 +87,8 @@ def worker(
             drain_timeout_s=how.drain_s,
             say=lambda line: printer.say(f"{stamp(printer, loaded.clock.now())}  {line}"),
         )
+        if code == 0:
+            printer.say(f"{stamp(printer, loaded.clock.now())}  {printer.style('drained', 'green')}")
     finally:
         printer.close()
     raise typer.Exit(code)

@@ -135,7 +135,7 @@ class Attempts:
         self._services.running -= 1
         self._services.suspects.finished(resident.run_id, ask.key)
         running = resident.running.pop(ask.key, None)
-        if resident.dead or running is None or not self._driver.life.live:
+        if resident.dead or running is None or not self._driver.life.acting:
             return
         if running.abandoned or not resident.execution.awaits(ask.key):
             self._driver.end_if_quiet(resident)

@@ -38,8 +38,6 @@ class Lead:
         self.searches = Searches(self.life)
         self.snapshots = Snapshots(self.life)
         self._acking = False
-        self.resting = False
-        """It acts no more: it leaves, or its claim is over."""
 
     # ------------------------------------------------------------------ a life
 
@@ -60,8 +58,8 @@ class Lead:
     def leave(self, read: Callable[[], None]) -> None:
         """Acts no more, says so in the journal, and calls when that was read back."""
         self.residents.flush()
-        self._rest()
         self.life.append("Released", {"reason": "leave"}, lambda _fact, _void: read())
+        self._rest()
 
     def stop(self) -> None:
         """Nothing of this life acts any more."""
@@ -70,8 +68,8 @@ class Lead:
             self._rest()
 
     def _rest(self) -> None:
-        if not self.resting:
-            self.resting = True
+        if not self.life.resting:
+            self.life.resting = True
             self.life.timers.close()
             self.router.close()
             self.snapshots.close()
@@ -85,7 +83,7 @@ class Lead:
 
     def perform(self, effect: effects.Effect) -> None:
         """Does what an accepted record asks for."""
-        if self.resting:
+        if not self.life.acting:
             return
         match effect:
             case effects.Activate(run):
@@ -120,7 +118,7 @@ class Lead:
     def settle(self) -> None:
         """After a batch: send what it caused."""
         life = self.life
-        if not life.live or self.resting:
+        if not life.acting:
             return
         life.outbox.flush()
         self.residents.flush()
@@ -133,6 +131,6 @@ class Lead:
 
     def _ack(self) -> None:
         self._acking = False
-        acks = [] if self.resting else self.life.outbox.acks(at_least=1)
+        acks = [] if not self.life.acting else self.life.outbox.acks(at_least=1)
         if acks:
             self.life.append("Commit", {"changes": [], "acks": acks}, lambda _fact, _void: None)

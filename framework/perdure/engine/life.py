@@ -52,6 +52,8 @@ class Life:
         self.services = services
         self.state = state
         self.live = True
+        self.resting = False
+        """It leaves: it still reads back what it appended, and does nothing new."""
         self.since = since
         """Offset of the claim: what lies before it was done by others."""
         self.spill = spill
@@ -64,6 +66,11 @@ class Life:
         self.outbox = Outbox(state, producer, self.failed)
         self.replies = Replies(services, state, producer, self.failed)
         self.timers = Timers(services.clock, fire, services.limits.timers_tick_max)
+
+    @property
+    def acting(self) -> bool:
+        """Whether anything new may be done under this claim."""
+        return self.live and not self.resting
 
     def end(self) -> None:
         """Nothing of this life acts any more."""
@@ -86,6 +93,8 @@ class Life:
     def append_value(
         self, name: str, body: dict[str, Any], value: bytes, on_read: OnRead, *, key: str = ""
     ) -> None:
+        if not self.acting:
+            return  # what is decided too late is decided again by the next owner
         stamp = Stamp(self._owner, self._epoch, self._seq + 1)
         packed = stamp.pack()
         self._producer.append(

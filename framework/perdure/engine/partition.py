@@ -181,7 +181,7 @@ class Partition:
 
     def events(self, batch: Sequence[Entry]) -> None:
         """Entries of the events partition of the same number."""
-        if self.lead is not None and not self.lead.resting:
+        if self.lead is not None and self.lead.life.acting:
             self.lead.router.take(batch)
             self.lead.router.propose()
 

@@ -73,7 +73,7 @@ class Residents:
     def activate(self, run_id: str) -> None:
         """A run has something for its body: wake it, or hand its inbox over."""
         run = self.state.runs.get(run_id)
-        if run is None or not run.live or not self.life.live:
+        if run is None or not run.live or not self.life.acting:
             return
         resident = self.residents.get(run_id)
         if resident is None and not inbox.without_body(self, run):
@@ -207,7 +207,7 @@ class Residents:
             if not resident.dead and resident.turns and not resident.in_flight and not resident.must_commit():
                 resident.careful = True
                 self.mark(resident)
-        if self._fresh and self.life.live:
+        if self._fresh and self.life.acting:
             self.services.clock.call_at(self._fresh[0][0], self._show)
 
     def _end(self, resident: Resident, step: Step, turn: Turn) -> None:
@@ -264,7 +264,7 @@ class Residents:
 
     def _flush_soon(self) -> None:
         self._flushing = False
-        if self.life.live:
+        if self.life.acting:
             self.flush()
 
     def flush(self) -> None:

@@ -130,7 +130,7 @@ class Router:
 
     def _again(self) -> None:
         self._waiting = False
-        if self._life.live:
+        if self._life.acting:
             self.propose()
 
     def due(self) -> None:

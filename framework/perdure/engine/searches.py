@@ -28,7 +28,7 @@ class Searches:
         self._next()
 
     def _next(self) -> None:
-        if self._busy or not self._queue or not self._life.live:
+        if self._busy or not self._queue or not self._life.acting:
             return
         self._busy = True
         scan_id = next(iter(self._queue))
@@ -48,7 +48,7 @@ class Searches:
         entries: Sequence[Entry] = ()
         if start < scan.to:
             entries = await log.read(Topic.EVENTS, number, start, life.services.limits.scan_entries_max)
-        if not life.live or life.state.scans.get(scan_id) is not scan:
+        if not life.acting or life.state.scans.get(scan_id) is not scan:
             self._done()
             return
         cursor = entries[-1].offset + 1 if entries else scan.to

@@ -48,7 +48,7 @@ class Snapshots:
 
     def _advance(self) -> None:
         cut = self._cut
-        if cut is None or not self._life.live:
+        if cut is None or not self._life.acting:
             return
         if cut.advance(ENTITIES_PER_TICK):
             self._cut = None
@@ -65,7 +65,7 @@ class Snapshots:
         await log.put_snapshot(number, name, cut.chunks)
         stored = await log.get_snapshot(number, name)
         restore(stored)  # verified before anything is trimmed behind it
-        if checksum(stored) != crc or not life.live:
+        if checksum(stored) != crc or not life.acting:
             self._busy = False
             return
         body = {"set": name, "covers": cut.covers, "crc": crc}

@@ -21,7 +21,7 @@ class Journal(Protocol):
     """Where the notes go: the life of a claim."""
 
     @property
-    def live(self) -> bool: ...
+    def acting(self) -> bool: ...
 
     def append(
         self, name: str, body: dict[str, Any], on_read: Callable[[Fact, str | None], None], *, key: str = ""
@@ -71,7 +71,7 @@ class Suspects:
     def _next(self) -> None:
         while self._running is None and self._line:
             life, run_id, key, start = self._line.popleft()
-            if not life.live:
+            if not life.acting:
                 continue
             self._running = (life, run_id, key)
 

@@ -66,7 +66,7 @@ class Waking:
     def _slice(self) -> None:
         life = self._driver.life
         for _ in range(SLICE):
-            if not self._todo or not life.live:
+            if not self._todo or not life.acting:
                 return
             self._driver.activate(self._todo.pop())
         self._driver.services.soon(self._slice)

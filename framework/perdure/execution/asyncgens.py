@@ -1,8 +1,8 @@
 """Async generators of a run: closed by its own loop, at places that are the same on replay.
 
-Python's hooks for async generators are one pair per thread. They are set once, tell the generators of runs from those of
-the host by the loop that is running, and pass the latter on to the hooks that were there before. Setting them anew in
-each turn would cost more than all the rest of a small turn.
+Python's hooks for async generators are one pair per thread. They are set once, tell the generators of runs from those
+of the host by the loop that is running, and pass the latter on to the hooks that were there before: setting them anew
+in each turn would cost a third of a small one.
 """
 
 from __future__ import annotations

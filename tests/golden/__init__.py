@@ -1,0 +1,10 @@
+"""Records as each release wrote them. What is here stays readable for ever, by every later release.
+
+A file holds one value of the log: its bytes, and what they say. Nothing in `records/` is ever edited or removed. When a
+record gets another form, its schema is superseded and not edited: give the sample in `samples.py` a new name, and write
+the files that are missing:
+
+    .venv/bin/python -m tests.golden.write
+
+It never overwrites a file. (Until the first release, nothing is written for ever: delete a file to have it made anew.)
+"""

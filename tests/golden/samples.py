@@ -1,0 +1,213 @@
+"""One of everything that stands in the log, with every field filled in: what golden files are written from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Body = dict[str, Any]
+T = 1_764_000_000_000_000
+"""A time in November 2025 (µs)."""
+
+EVENT: Body = {
+    "name": "user/created",
+    "id": "evt-1",
+    "ts": T,
+    "key": "user-7",
+    "v": "2",
+    "data": '{"name":"Zoë"}'.encode(),
+    "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+PLAIN_EVENT: Body = EVENT | {"id": "~1", "v": None, "data": b"{}", "trace": None}
+FAILURE: Body = {"type": "ValueError", "message": "no", "traceback": 'File "a.py", line 1'}
+POSITION: Body = {"partition": 3, "offset": 1_000_000}
+CORRELATE: Body = {
+    "name": "payment/done",
+    "path": "data.id",
+    "value": b'"7"',
+    "time": T,
+    "position": POSITION,
+    "event": EVENT,
+}
+SUBSCRIBE: Body = {"name": "payment/done", "path": "data.id", "value": b'"7"', "run": "r", "key": "/w"}
+RUN = "1p3-aaaaaaaaaaaaaaaaaaaa"
+
+OPS: dict[str, Body] = {
+    "Started": {"time": T, "code": "1", "python": "3.11"},
+    "StepDone": {"key": "/charge", "time": T + 1, "attempt": 2, "took": 1500, "result": b'{"ok":true}'},
+    "StepFailed": {"key": "1.2/mail:3", "time": T + 2, "attempt": 4, "took": 9, "error": FAILURE},
+    "TimerFired": {"key": "/~timer", "time": T + 3},
+    "EventGiven": {"key": "/w", "time": T + 4, "position": POSITION, "event": EVENT},
+    "SignalGiven": {"key": "/go", "time": T + 5, "command": "c1", "name": "go", "data": b"1"},
+    "ChildEnded": {"key": "/pay", "time": T + 6, "outcome": ("perdure.ChildDone", {"result": b"7"})},
+    "SlotGranted": {"key": "/slot", "time": T + 7},
+    "CancelAsked": {"time": T + 8, "command": "c2", "reason": "enough", "force": True},
+    "ResumedByUser": {"time": T + 9, "command": "c3", "code": "2"},
+    "ForkedFrom": {"time": T + 10, "run": "r0", "op": 12},
+    "Asked": {"keys": ["/charge", "1.2/mail:3"]},
+    "TimerSet": {"key": "/~timer", "due": T + 60_000_000},
+    "TimerDropped": {"key": "/~timer:1"},
+    "WaitOpened": {
+        "key": "/w",
+        "event": "payment/done",
+        "signal": None,
+        "path": "data.id",
+        "value": b'"7"',
+        "due": T + 7_000_000,
+        "lookback": 5_000_000,
+    },
+    "WaitClosed": {"key": "/w"},
+    "StepAbandoned": {"key": "/slow"},
+    "ChildIssued": {
+        "key": "/pay",
+        "run": RUN,
+        "function": "pay",
+        "event": PLAIN_EVENT,
+        "due": None,
+        "detached": False,
+        "parent_close": "abandon",
+    },
+    "ChildDropped": {"key": "/pay"},
+    "EventsSent": {"key": "/send", "events": [EVENT, PLAIN_EVENT]},
+    "SlotAsked": {"key": "/slot", "limit": "user-7"},
+    "SlotReleased": {"key": "/slot", "limit": "user-7"},
+    "AttemptFailed": {
+        "key": "/charge",
+        "attempt": 1,
+        "took": 800,
+        "time": T,
+        "retry_at": T + 1_000_000,
+        "error": FAILURE,
+    },
+    "Parked": {"time": T + 11, "reason": "stuck", "code": "1", "detail": "line 7 waits for nothing"},
+    "ValueSet": {"name": "progress", "value": b"0.5"},
+    "RunDone": {"time": T + 12, "result": b"null"},
+    "RunFailed": {"time": T + 12, "error": FAILURE, "handler": "f:on-failure"},
+    "RunCancelled": {"time": T + 12, "reason": "enough"},
+}
+MESSAGES: dict[str, Body] = {
+    "StartChild": {"run": RUN, "function": "pay", "event": EVENT, "parent": "r", "parent_key": "/pay"},
+    "ChildOutcome": {"run": "r", "key": "/pay", "outcome": ("perdure.ChildFailed", {"error": FAILURE})},
+    "CancelRun": {"run": RUN, "command": "c", "reason": "its parent no longer waits for it", "force": False},
+    "Signalled": {"run": RUN, "command": "c", "name": "go", "data": b"1"},
+    "EventMatched": {"run": "r", "key": "/w", "position": POSITION, "time": T, "event": EVENT},
+    "Subscribe": SUBSCRIBE | {"since": T, "seen": ["evt-0", "evt-1"], "scan": True},
+    "Unsubscribe": SUBSCRIBE,
+    "Correlate": CORRELATE,
+    "Arm": {"name": "payment/done", "path": "data.id", "since": T},
+    "Scan": {"name": "payment/done", "path": "data.id", "value": b'"7"', "since": T},
+}
+COMMANDS: dict[str, Body] = {
+    "StartRun": {"function": "f", "event": EVENT, "tags": {"customer": "7"}},
+    "CancelAsk": {"reason": "enough", "force": False},
+    "SignalSend": {"name": "go", "data": b'"now"'},
+    "Query": {"wait": True},
+    "PauseAsk": {"reason": "look at it"},
+    "ResumeAsk": {"reason": ""},
+}
+CONFIG: Body = {
+    "version": 3,
+    "functions": [
+        {"id": "f", "triggers": ["user/*", "payment/done"], "code": "1", "handler": "f:on-failure"},
+        {"id": "f:on-failure", "triggers": [], "code": "1", "handler": None},
+    ],
+}
+INGEST: Body = {
+    "partition": 3,
+    "from": 10,
+    "to": 14,
+    "config": 3,
+    "armed": 1,
+    "events": [
+        {"offset": 10, "time": T, "event": EVENT},
+        {"offset": 13, "time": T + 1, "event": PLAIN_EVENT},
+    ],
+    "starts": [{"run": RUN, "function": "f", "event": 0}],
+    "correlates": [{"event": 0, "path": "data.id", "value": b'"7"'}],
+    "delayed": [1],
+    "skipped": [{"event": "evt-0", "function": "f", "reason": "an event of this id was routed before"}],
+    "origins": [{"origin": "1p4", "seq": 9}],
+    "lost": 1,
+}
+OUTCOMES: list[tuple[str, Body]] = [
+    ("perdure.ChildDone", {"result": b"7"}),
+    ("perdure.ChildFailed", {"error": FAILURE}),
+    ("perdure.ChildCancelled", {"reason": "enough"}),
+    ("perdure.ChildRefused", {"reason": "a run x exists already"}),
+]
+
+
+def _commit(*ops: tuple[str, Body]) -> Body:
+    return {
+        "changes": [{"entity": "r", "prev": 41, "ops": list(ops)}],
+        "acks": [{"target": "j1", "seq": 8}, {"target": "e0", "seq": 2}],
+    }
+
+
+def _every_op() -> Body:
+    return _commit(*((f"perdure.{name}", body) for name, body in OPS.items()))
+
+
+def _every_outcome() -> Body:
+    return _commit(
+        *(("perdure.ChildEnded", {"key": "/pay", "time": T, "outcome": outcome}) for outcome in OUTCOMES)
+    )
+
+
+Samples = dict[str, tuple[str, str, Body]]
+
+
+def samples() -> Samples:
+    """By the file's name: the record, what the file is about, and the body."""
+    from tests.golden.states import SNAPSHOT
+
+    made: Samples = {
+        "Event": ("Event", "an event as a client sends it, with every field", EVENT),
+        "Event.plain": ("Event", "an event with nothing that may be left out", PLAIN_EVENT),
+        "Claim": ("Claim", "a worker claims a partition", {"epoch": 7, "worker": "host-1"}),
+        "Commit": ("Commit", "a commit with every op, and acks", _every_op()),
+        "Commit.children": ("Commit", "every outcome of a child", _every_outcome()),
+        "Ingest": ("Ingest", "a batch of events, routed", INGEST),
+        "Due": (
+            "Due",
+            "delayed events are due",
+            {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]},
+        ),
+        "Config": ("Config", "the functions in force", CONFIG),
+        "Level": ("Level", "a level is raised", {"level": 1}),
+        "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
+        "Released": ("Released", "an owner leaves", {"reason": "leave"}),
+        "Resumed": ("Resumed", "steps resumed", {"steps": [{"run": "r", "key": "/charge", "alone": True}]}),
+        "Scanned": (
+            "Scanned",
+            "a step of a search",
+            {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
+        ),
+        "DeadLetter": (
+            "DeadLetter",
+            "what could not be read",
+            {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
+        ),
+        "Snapshot": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+    }
+    reply: Body = {
+        "command": "c1",
+        "run": "r",
+        "status": "completed",
+        "function": "f",
+        "result": b"7",
+        "error": None,
+    }
+    reply |= {"reason": "", "values": {"progress": b"1"}}
+    made["Reply"] = ("Reply", "the result of a run", reply)
+    made["Reply.failed"] = (
+        "Reply",
+        "a failed run",
+        reply | {"status": "failed", "result": None, "error": FAILURE},
+    )
+    for name, body in MESSAGES.items():
+        message = {"origin": "1p4", "seq": 12, "body": (f"perdure.{name}", body)}
+        made[f"Message.{name}"] = ("Message", f"a message from another partition: {name}", message)
+    for name, body in COMMANDS.items():
+        command = {"id": "c1", "run": "f/chosen", "client": "me", "body": (f"perdure.{name}", body)}
+        made[f"Command.{name}"] = ("Command", f"a client's command: {name}", command)
+    return made

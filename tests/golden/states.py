@@ -1,0 +1,126 @@
+"""A chunk of a snapshot with one of everything that a partition's state holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.golden.samples import CONFIG, CORRELATE, EVENT, FAILURE, PLAIN_EVENT, POSITION, RUN, T
+
+Body = dict[str, Any]
+PENDING: Body = {
+    "attempt": 0,
+    "name": "",
+    "path": "",
+    "value": b"",
+    "since": 0,
+    "close": "",
+    "suspect": 0,
+    "alone": 0,
+}
+
+PARTITION: Body = {
+    "number": 3,
+    "generation": 1,
+    "partitions": 8,
+    "epoch": 7,
+    "owner": bytes(range(16)),
+    "time": T,
+    "level": 1,
+    "config": CONFIG,
+    "next": 14,
+    "inbound": [{"name": "1p4", "seq": 12}],
+    "outbound": [{"name": "j1", "seq": 9}],
+    "queued": [{"target": "j1", "seq": 9, "body": b"\xc3\x01"}],
+    "origins": [{"name": "1p4", "seq": 9}],
+    "delayed": [{"offset": 13, "time": T, "event": PLAIN_EVENT}],
+    "event_ids": [{"name": "evt-1", "time": T}],
+    "ended": [{"name": "gone", "time": T}],
+    "armed": [{"name": "payment/done", "path": "data.id", "since": T}],
+    "scans": [
+        {
+            "id": 2,
+            "name": "payment/done",
+            "path": "data.id",
+            "value": None,
+            "since": T,
+            "cursor": -1,
+            "to": 14,
+        }
+    ],
+    "announced": [{"name": "payment/done", "path": "data.id", "since": T}],
+    "scan_next": 2,
+    "voids": [{"name": "late claim", "seq": 1}],
+    "sets": [{"set": "00042", "covers": 42, "crc": 1}],
+    "clean": False,
+    "unclean": True,
+}
+LIVE: Body = {
+    "id": RUN,
+    "function": "f",
+    "status": "running",
+    "event": EVENT,
+    "created": T,
+    "started": T,
+    "time": T + 5,
+    "prev": 41,
+    "tags": {"customer": "7"},
+    "parent": "r",
+    "parent_key": "/pay",
+    "history": [b"\xc3\x01 a commit"],
+    "ops": 3,
+    "size": 11,
+    "pending": [
+        PENDING | {"key": "/charge", "kind": "step", "due": T + 9, "attempt": 1, "suspect": 2, "alone": 1},
+        PENDING
+        | {"key": "/w", "kind": "wait", "due": None, "name": "payment/done", "path": "data.id"}
+        | {"value": b'"7"', "since": T},
+        PENDING | {"key": "/pay", "kind": "child", "due": None, "name": "child", "close": "cancel"},
+    ],
+    "inbox": [
+        {
+            "offset": 43,
+            "body": (
+                "perdure.EventMatched",
+                {"run": RUN, "key": "/w", "position": POSITION, "time": T, "event": EVENT},
+            ),
+            "command": "",
+        },
+        {"offset": 44, "body": ("perdure.SignalSend", {"name": "go", "data": b"1"}), "command": "c9"},
+    ],
+    "commands": ["c9"],
+    "seen": ["evt-1"],
+    "watchers": {"me": "c1"},
+    "result": None,
+    "error": None,
+    "reason": "",
+    "ended": 0,
+    "values": {"progress": b"0.5"},
+    "not_before": 0,
+}
+ENDED: Body = LIVE | {
+    "id": "f/chosen",
+    "status": "failed",
+    "parent": None,
+    "parent_key": None,
+    "history": [],
+    "pending": [],
+    "inbox": [],
+    "error": FAILURE,
+    "ended": T,
+}
+CELL: Body = {
+    "name": "payment/done",
+    "path": "data.id",
+    "value": b'"7"',
+    "subscriptions": [{"run": RUN, "key": "/w", "since": T, "seen": ["evt-1"]}],
+    "kept": [{"arrived": T, "correlate": CORRELATE}],
+    "forgotten": 5,
+}
+SNAPSHOT: Body = {
+    "covers": 42,
+    "index": 0,
+    "count": 1,
+    "partition": PARTITION,
+    "runs": [LIVE, ENDED],
+    "cells": [CELL],
+}
