@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from typing import Any
 
 from perdure.core.facts import KIND
@@ -23,14 +24,13 @@ def kill() -> None:
 
 def kill_after_write(number: int, *, heard: bool) -> None:
     """This process dies right after its `number`-th durable write: the making of the file, each append, each part of
-    a snapshot, each trim. 0: right before the first one.
+    a snapshot, each trim, each line of the ledger. 0: right before the first one.
 
-    `heard`: the engine has read the write back and acted on it; else it has not heard of it. Appends are written one
-    by one, so that there is such a point between any two of them.
+    `heard`: the engine has read the write back and acted on it, and lines of the ledger do not count; else it has not
+    heard of it. Appends are written one by one, so that there is such a point between any two of them.
     """
     committer.GROUP_ENTRIES_MAX = 1  # type: ignore[misc]
-    written = 0
-    due = False
+    fuse = _Fuse(number, heard)
     enter, leave, hand_over = WriterQueue.__enter__, WriterQueue.__exit__, Bridge.hand_over
 
     def entering(self: WriterQueue) -> None:
@@ -39,42 +39,44 @@ def kill_after_write(number: int, *, heard: bool) -> None:
             kill()
 
     def leaving(self: WriterQueue, *exc: object) -> None:
-        nonlocal written, due
         if exc[0] is None:
-            written += 1
-            if written == number:
-                if not heard:
-                    kill()
-                due = True
+            fuse.written()
         leave(self, *exc)
 
     def handing_over(self: Bridge, ping: bool = False) -> None:
-        nonlocal due
-        if due:
-            due = False
+        if fuse.due:
+            fuse.due = False
             # Called when the loop takes this batch, before the entries are delivered; so: after they were.
             self.acks.append((lambda _outcome: _kill_soon(), 0))
         hand_over(self, ping)
 
     WriterQueue.__enter__, WriterQueue.__exit__, Bridge.hand_over = entering, leaving, handing_over  # type: ignore[method-assign]
+    if not heard:
+        ledger.on_written.append(fuse.written)
+
+
+class _Fuse:
+    """Counts durable writes."""
+
+    def __init__(self, number: int, heard: bool) -> None:
+        self._number = number
+        self._heard = heard
+        self._count = 0
+        self._lock = threading.Lock()
+        self.due = False
+        """The write to die after was made; its reader dies, when it has read."""
+
+    def written(self) -> None:
+        with self._lock:
+            self._count += 1
+            if self._count == self._number:
+                if not self._heard:
+                    kill()
+                self.due = True
 
 
 def _kill_soon() -> None:
     asyncio.get_running_loop().call_soon(kill)
-
-
-def count_writes() -> list[int]:
-    """Counts this process's durable writes, written as above; the list's one item is the count."""
-    committer.GROUP_ENTRIES_MAX = 1  # type: ignore[misc]
-    count = [0]
-    leave = WriterQueue.__exit__
-
-    def leaving(self: WriterQueue, *exc: object) -> None:
-        count[0] += exc[0] is None
-        leave(self, *exc)
-
-    WriterQueue.__exit__ = leaving  # type: ignore[method-assign]
-    return count
 
 
 class Zombie:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 from perdure import current_step
 
 _folder: Path | None = None
+on_written: list[Callable[[], None]] = []
+"""Called after each line that stands."""
 
 
 def keep_in(folder: Path) -> None:
@@ -36,6 +38,8 @@ def write(file: str, line: dict[str, Any]) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    for call in on_written:
+        call()
 
 
 @contextmanager

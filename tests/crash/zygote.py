@@ -13,12 +13,14 @@ import json
 import os
 import signal
 import sys
+import tempfile
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
 
-from perdure.core import codec
 from tests.crash.lives import LIVES
+from tests.crash.service import SCENARIOS
 
 
 def born(life: str, arguments: dict[str, Any]) -> int:
@@ -40,7 +42,9 @@ def born(life: str, arguments: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    codec.encode("Claim", {"epoch": 1, "worker": ""})  # reads all schemas
+    with tempfile.TemporaryDirectory(prefix="perdure-crash-") as folder:
+        LIVES["whole"](folder, [(name, 1) for name in SCENARIOS])  # what is made at the first use is inherited
+    assert threading.active_count() == 1, "a process with threads cannot be forked"
     gc.freeze()
     children: set[int] = set()
     for line in sys.stdin:

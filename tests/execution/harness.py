@@ -34,6 +34,7 @@ def event(
         "ts": ts,
         "key": event_id,
         "v": None,
+        "trace": None,
         "data": json.dumps({"ref": 7} if data is None else data).encode(),
     }
 
@@ -265,7 +266,7 @@ def check_replay(body: Body, ran: Ran, seed: int, run_id: str) -> str | None:
     return None
 
 
-def _jittered(body: Body, jitter: Jitter) -> Body:
+def _jittered(body: Any, jitter: Jitter) -> Body:
     async def run(ctx: Any) -> Any:
         ctx.jitter = jitter
         return await body(ctx)

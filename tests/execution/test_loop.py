@@ -141,10 +141,8 @@ def test_a5_time_is_that_of_the_op_and_never_goes_back() -> None:
     run.done("/a:2", time=T0 + 3_000_000)
     start = T0 / 1e6
     assert run.result == [start, start, start + 2.5, start + 2.5, start + 3]
-    assert run.record.ended == (
-        "perdure.RunDone",
-        {"time": T0 + 3_000_000, "result": run.record.ended[1]["result"]},
-    )
+    assert run.record.ended is not None
+    assert run.record.ended[1]["time"] == T0 + 3_000_000
 
 
 @pytest.mark.parametrize(

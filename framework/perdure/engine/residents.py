@@ -370,7 +370,7 @@ class Residents:
         if resident.turns and not resident.in_flight and resident.due():
             self._commit(resident)
         self._check_bounds(run, resident)
-        if resident.idle() and self._rests(run, now):
+        if resident.function.is_async and resident.idle() and self._rests(run, now):
             self._evict(run, resident)
 
     def _resumed(self, run: Run, resident: Resident) -> None:

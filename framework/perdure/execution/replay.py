@@ -96,8 +96,11 @@ class Late:
         ]
         turn.steps[:0] = [one.ask for one in asks]
         keys = [one.key for one in asks]
+        ended = bool(turn.ops) and turn.ops[-1][0] in ops.ENDS  # a `def` body may come to its end twice
         rest: list[Op] = [
-            (unit.kind, dict(fields)) for unit, fields in self.units.items() if unit.kind != ops.ASKED
+            (unit.kind, dict(fields))
+            for unit, fields in self.units.items()
+            if unit.kind != ops.ASKED and not (ended and unit.kind in ops.ENDS)
         ]
         if turn.ops and turn.ops[0][0] == ops.ASKED:
             keys += turn.ops.pop(0)[1]["keys"]

@@ -89,7 +89,7 @@ class JournalReader:
     def runs(self) -> list[Run]:
         """All runs that are known, the newest first."""
         found = [run for reader in self.partitions for run in reader.runs()]
-        return sorted(found, key=lambda run: run.created, reverse=True)
+        return sorted(found, key=lambda run: run.created)[::-1]
 
     def ops(self, run_id: str) -> Sequence[Op]:
         """The ops of a run's accepted commits, in order."""
