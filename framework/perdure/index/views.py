@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -84,12 +84,27 @@ def step_views(accepted: Iterable[Op]) -> list[StepView]:
     """The steps of a run, in the order in which the body asked for them."""
     steps: dict[str, StepView] = {}
     time = 0
-    for name, body in accepted:
+    for name, body in _as_written(accepted):
         time = body.get("time", time)
         handler = _OPS.get(name)
         if handler is not None:
             handler(steps, body, time)
     return [step for step in steps.values() if not step.id.startswith("~")]
+
+
+def _as_written(accepted: Iterable[Op]) -> Iterator[Op]:
+    """The ops with the sends of each turn first: a body sends and goes on, and waits for what it asks for after."""
+    waiting: list[Op] = []
+    for op in accepted:
+        if op[0] == ops.EVENTS_SENT or (op[0] == ops.CHILD_ISSUED and op[1]["detached"]):
+            yield op
+        elif op[0] in ops.CONSEQUENCES:
+            waiting.append(op)
+        else:
+            yield from waiting
+            waiting = []
+            yield op
+    yield from waiting
 
 
 Body = dict[str, Any]
