@@ -25,11 +25,11 @@ Items = list[tuple[str, int]]
 class Death:
     """A life that ends after its n-th write, and the lives that follow until one comes to its end."""
 
-    def __init__(self, make: MakePlace, items: Items, *kill_at: int, heard: bool) -> None:
-        self.place = make(items=items)
+    def __init__(self, make: MakePlace, items: Items, *kill_at: int, heard: bool, partitions: int = 2) -> None:
+        self.place = make(items=items, partitions=partitions)
         self.items = items
-        self._left = list(kill_at)
         self.kill_at = kill_at
+        self._left = list(kill_at)
         self._heard = heard
         self.kills = 0
         self._child = self._start()
@@ -78,3 +78,27 @@ def test_promise_2_kill_after_every_write(
     record_property("kills", kills)
     record_property("reruns", reruns)
     print(f"{scenario}: {kills} points, {reruns} attempts executed again")
+
+
+def test_promise_1_killed_again_in_its_recovery(place: MakePlace) -> None:
+    """The whole service at once: killed somewhere, and again while the next process recovers, and the next."""
+    draw = random.Random(SEED)
+    items = [(name, n) for n, name in enumerate(SCENARIOS, 1)]
+    deaths = 0
+    for _ in range(4):
+        wave = [
+            Death(
+                place,
+                items,
+                draw.randrange(300),
+                *(draw.randrange(5, 100) for _ in range(2)),
+                heard=draw.random() < 0.5,
+                partitions=3,
+            )
+            for _ in range(SIDE_BY_SIDE)
+        ]
+        for death in wave:
+            death.live_on()
+            death.judge()
+            deaths += death.kills
+    assert deaths > 40

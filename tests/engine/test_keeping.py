@@ -73,7 +73,9 @@ async def test_A10_state_from_snapshot_and_tail_is_that_of_the_whole_journal() -
         assert portrait(state) == portrait(env.reader.partitions[0].state)
 
 
-async def test_A3_B11_a_run_that_sleeps_for_long_holds_no_coroutine_and_comes_back_from_the_spill_file() -> None:
+async def test_A3_B11_a_run_that_sleeps_for_long_holds_no_coroutine_and_comes_back_from_the_spill_file() -> (
+    None
+):
     a = app()
     async with environment(a, partitions=1) as env:
         runs = await env.send([{"name": "work", "data": {"n": n}} for n in range(20)])

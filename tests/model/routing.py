@@ -359,7 +359,7 @@ def unplaced(state: PartitionState, fact: Any) -> str | None:
     if fact.kind == "Ingest":
         fact = replace(
             fact,
-            body=fact.body | {"from": state.next},
+            body=fact.body | {"from": state.next, "to": max(fact.body["to"], state.next + 1)},
             stamp=replace(fact.stamp, owner=state.owner, epoch=state.epoch),
         )
     return fold(state, fact)

@@ -12,6 +12,7 @@ import pytest
 
 from perdure.core.fold import journal
 from perdure.core.state import PartitionState
+from perdure.engine.commits import Commits
 from perdure.engine.outbox import Outbox
 from perdure.engine.residents import Residents
 from tests.simulation.audit import Broken
@@ -62,12 +63,12 @@ def test_a_fold_that_accepts_void_commits_is_caught(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_owner_that_acts_on_its_void_commits_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Residents._read
+    read = Commits._read
 
-    def believing(self: Residents, resident, fact, _void) -> None:
+    def believing(self: Commits, resident, fact, _void) -> None:
         read(self, resident, fact, None)
 
-    monkeypatch.setattr(Residents, "_read", believing)
+    monkeypatch.setattr(Commits, "_read", believing)
     assert broken()
 
 

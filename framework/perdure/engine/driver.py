@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from perdure.core.ops import Op
 from perdure.core.state import PartitionState, Run
 from perdure.engine.life import Life
-from perdure.engine.resident import Resident
+from perdure.engine.resident import Resident, Step
 from perdure.engine.services import Services
 from perdure.execution.model import Turn
 
@@ -56,6 +56,10 @@ class Driver(Protocol):
 
     def mark(self, resident: Resident) -> None:
         """The run has turns to commit."""
+        ...
+
+    def accepted(self, run: Run, resident: Resident, steps: Sequence[Step]) -> None:
+        """Turns of the run count now: what they asked for starts."""
         ...
 
     def end_if_quiet(self, resident: Resident) -> None:

@@ -57,7 +57,7 @@ class Lead:
 
     def leave(self, read: Callable[[], None]) -> None:
         """Acts no more, says so in the journal, and calls when that was read back."""
-        self.residents.flush()
+        self.residents.commits.flush()
         self.life.append("Released", {"reason": "leave"}, lambda _fact, _void: read())
         self._rest()
 
@@ -121,7 +121,7 @@ class Lead:
         if not life.acting:
             return
         life.outbox.flush()
-        self.residents.flush()
+        self.residents.commits.flush()
         self.residents.crowd()
         self.router.propose()
         self.snapshots.consider()

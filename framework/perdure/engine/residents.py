@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from perdure.core import codec, ops
-from perdure.core.facts import Fact
+from perdure.core import ops
 from perdure.core.ids import BODY
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Run
 from perdure.engine import inbox
 from perdure.engine.attempts import Attempts
+from perdure.engine.commits import Commits
 from perdure.engine.life import Life
 from perdure.engine.resident import Resident, Step
 from perdure.engine.waking import Waking
-from perdure.errors import LogError, NonDeterminismError, PerdureError
-from perdure.execution.failures import failure_of
+from perdure.errors import NonDeterminismError, PerdureError
 from perdure.execution.model import Turn
 from perdure.execution.sync_execution import SyncExecution
 
-ENTRY_SLACK = 16 * 1024
-RETRY_APPEND_US = 50_000
 SEEN_WITHIN_US = 250_000
 
 
@@ -34,10 +31,9 @@ class Residents:
         self.services = life.services
         self.residents: dict[str, Resident] = {}
         self._absent: dict[str, None] = {}
-        self._dirty: dict[str, Resident] = {}
-        self._flushing = False
         self._fresh: deque[tuple[int, Resident]] = deque()
         self.attempts = Attempts(self)
+        self.commits = Commits(self)
         self._waking = Waking(self)
 
     # ------------------------------------------------------------------ a life
@@ -49,20 +45,24 @@ class Residents:
     def close(self) -> None:
         for resident in list(self.residents.values()):
             self.let_go(resident)
-        self._dirty.clear()
+        self.commits.close()
         self._fresh.clear()
         self.services.suspects.drop(self.life)
 
     @property
     def busy(self) -> bool:
         """Whether a turn computes, waits to be committed, or runs are still to be woken."""
-        return self._flushing or self._waking.busy or any(r.busy or r.queue for r in self.residents.values())
+        return (
+            self.commits.waiting
+            or self._waking.busy
+            or any(r.busy or r.queue for r in self.residents.values())
+        )
 
     def let_go(self, resident: Resident) -> None:
         """Tears a coroutine down; what it did and no record holds is forgotten, its attempts are cancelled (A3)."""
         resident.dead = True
         self.residents.pop(resident.run_id, None)
-        self._dirty.pop(resident.run_id, None)
+        self.commits.forget(resident)
         self.services.observers.left(resident.run_id)
         self.attempts.drop(resident)
         if not resident.busy:
@@ -163,7 +163,7 @@ class Residents:
                 self.let_go(resident)
             else:
                 self.turned(resident, opening, result)
-                self.flush()
+                self.commits.flush()
             self.caught_up(resident)
 
         self.services.steps.compute(turn, computed)
@@ -256,105 +256,15 @@ class Residents:
     # ------------------------------------------------------------------ commits
 
     def mark(self, resident: Resident) -> None:
-        """The run has turns to commit. Everything that happens in one go of the event loop shares a commit."""
-        self._dirty[resident.run_id] = resident
-        if not self._flushing:
-            self._flushing = True
-            self.services.soon(self._flush_soon)
-
-    def _flush_soon(self) -> None:
-        self._flushing = False
-        if self.life.acting:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._dirty:
-            return
-        dirty, self._dirty = self._dirty, {}
-        for resident in dirty.values():
-            if not resident.dead and not resident.in_flight and resident.due():
-                self._commit(resident)
-
-    def _commit(self, resident: Resident) -> None:
-        run = self.state.runs[resident.run_id]
-        steps = self._cut(resident)
-        changes = [{"entity": run.id, "prev": run.prev, "ops": [op for step in steps for op in step.ops]}]
-        body = {"changes": changes, "acks": self.life.outbox.acks()}
-        value = codec.encode("Commit", body)
-        if len(value) > self.services.limits.entry_bytes_max - ENTRY_SLACK:
-            self._too_large(resident, run, len(value))
-            return
-        resident.in_flight = steps
-        try:
-            self.life.append_value(
-                "Commit", body, value, lambda fact, void: self._read(resident, fact, void), key=run.id
-            )
-        except LogError:  # full: later
-            resident.turns.extendleft(reversed(steps))
-            resident.in_flight = []
-            clock = self.services.clock
-            clock.call_at(clock.now() + RETRY_APPEND_US, lambda: self.mark(resident))
-
-    def _cut(self, resident: Resident) -> list[Step]:
-        """The turns of the next commit: whole turns, up to its bounds (A7)."""
-        limits = self.services.limits
-        steps: list[Step] = []
-        size = count = 0
-        while resident.turns:
-            step = resident.turns[0]
-            size += step.size
-            count += len(step.ops)
-            if steps and (size > limits.commit_bytes_max or count > limits.commit_ops_max):
-                break
-            steps.append(resident.turns.popleft())
-        return steps
-
-    def _too_large(self, resident: Resident, run: Run, size: int) -> None:
-        """One turn asks for more than an entry may hold. It was never sent; the run fails, the partition goes on."""
-        limit = self.services.limits.entry_bytes_max
-        message = (
-            f"one turn of this run needs a record of {size} bytes, {limit} fit. Pass less data between steps."
-        )
-        error = failure_of(PerdureError(message))
-        error["type"] = "perdure.errors.PayloadTooLarge"
-        time = self.tick(resident)
-        self.let_go(resident)
-        started = [] if run.started else [(ops.STARTED, {"time": run.time, "code": "", "python": ""})]
-        handler = resident.function.on_failure
-        failed = {"time": time, "error": error, "handler": handler.id if handler is not None else None}
-        self.plain_commit(run, [*started, (ops.RUN_FAILED, failed)])
+        self.commits.mark(resident)
 
     def plain_commit(self, run: Run, changes: list[Op]) -> None:
-        """A commit of a run that has no coroutine in memory."""
-        body = {"changes": [{"entity": run.id, "prev": run.prev, "ops": changes}], "acks": []}
-        self.services.observers.woken(run)
+        self.commits.plain_commit(run, changes)
 
-        def read(_fact: Fact, void: str | None) -> None:
-            if void is None:
-                self.services.observers.accepted(run, changes, self.services.clock.now())
-            if run.id not in self.residents:
-                self.services.observers.left(run.id)
-
-        self.life.append("Commit", body, read, key=run.id)
-
-    def _read(self, resident: Resident, fact: Fact, void: str | None) -> None:
-        """The commit came back: it counts, and its side effects start; or it does not, and the coroutine is void."""
-        if resident.dead:
-            return
-        run = self.state.runs[resident.run_id]
-        if void is not None:
-            self.let_go(resident)
-            self.activate(resident.run_id)
-            return
-        steps, resident.in_flight = resident.in_flight, []
-        observers = self.services.observers
-        now = self.services.clock.now()
-        for step in steps:
-            observers.accepted(run, step.ops, now)
-            observers.lines(run, step.lines)
+    def accepted(self, run: Run, resident: Resident, steps: Sequence[Step]) -> None:
+        """Turns of the run count now: what they asked for starts."""
         if resident.delivered:
-            present = {item.offset for item in run.inbox}
-            resident.delivered &= present
+            resident.delivered &= {item.offset for item in run.inbox}
         if run.status in STILL and resident.ended:
             self.let_go(resident)
             return
@@ -367,10 +277,8 @@ class Residents:
             self._resumed(run, resident)
         if run.inbox:
             inbox.deliver(self, run, resident)
-        if resident.turns and not resident.in_flight and resident.due():
-            self._commit(resident)
         self._check_bounds(run, resident)
-        if resident.function.is_async and resident.idle() and self._rests(run, now):
+        if resident.function.is_async and resident.idle() and self._rests(run, self.services.clock.now()):
             self._evict(run, resident)
 
     def _resumed(self, run: Run, resident: Resident) -> None:
