@@ -223,21 +223,27 @@ class App:
 
     @asynccontextmanager
     async def worker(
-        self, *, slots: int = 100, drain_timeout: float = 10.0, blocked_after: float = 5.0
+        self,
+        *,
+        slots: int = 100,
+        drain_timeout: float = 10.0,
+        blocked_after: float = 5.0,
+        strict: bool = False,
     ) -> AsyncGenerator[Engine]:
         """A worker inside this process and event loop; ready when entered, drained when left.
 
         `slots` bounds the attempts of steps that run at once. `drain_timeout` (seconds) is how long running
         attempts may take to finish at the end. A step that blocks the event loop for `blocked_after` (seconds) is
-        named in the log of `perdure.worker`.
+        named in the log of `perdure.worker`. `strict` watches the arguments of steps, as the testing kit does: a step
+        or a branch that changes one fails.
         """
-        async with self._serving(slots, drain_timeout, blocked_after) as engine:
+        async with self._serving(slots, drain_timeout, blocked_after, strict=strict) as engine:
             await engine.ready()
             yield engine
 
     @asynccontextmanager
     async def _serving(
-        self, slots: int, drain_timeout: float, blocked_after: float
+        self, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool = False
     ) -> AsyncGenerator[Engine]:
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
@@ -250,6 +256,7 @@ class App:
             limits=self.limits,
             observers=observers,
             entropy=os.urandom,
+            strict=strict,
         )
         services.clients[connection.client.id] = connection.client.take
         engine = Engine(self.name, services, self.functions.definitions())

@@ -207,10 +207,11 @@ async def door(ctx: Ctx) -> str:
     return passed
 
 
-async def doors(ctx: Ctx) -> list[str]:
+async def doors(ctx: Ctx) -> str:
     """Several steps in flight for as long as their gates are closed."""
     gates: list[str] = ctx.event.data["gates"]
-    return list(await asyncio.gather(*(ctx.step.run("gate", gated, ctx.run_id, gate) for gate in gates)))
+    passed = await asyncio.gather(*(ctx.step.run("gate", gated, ctx.run_id, gate) for gate in gates))
+    return " ".join(passed)
 
 
 async def neighbour(ctx: Ctx) -> int:

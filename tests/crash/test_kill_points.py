@@ -90,8 +90,8 @@ def test_promise_1_killed_again_in_its_recovery(place: MakePlace) -> None:
             Death(
                 place,
                 items,
-                draw.randrange(300),
-                *(draw.randrange(5, 100) for _ in range(2)),
+                draw.randrange(250),
+                *(draw.randrange(5, 60) for _ in range(2)),
                 heard=draw.random() < 0.5,
                 partitions=3,
             )
@@ -101,4 +101,4 @@ def test_promise_1_killed_again_in_its_recovery(place: MakePlace) -> None:
             death.live_on()
             death.judge()
             deaths += death.kills
-    assert deaths > 40
+    assert deaths > 24, "too few of the processes died"

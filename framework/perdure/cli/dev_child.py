@@ -47,7 +47,7 @@ def main(fd: int, given: dict[str, Any]) -> int:
     parent.sendall(b"loaded\n")
     if _next_word(parent) != b"go":
         return 0
-    how = Serving(given["log"], given["slots"], given["drain_s"], strict=True)
+    how = Serving(given["log"], given["slots"], given["drain_s"], strict=True, blocked_s=2.0)
     if given["first"]:
         _introduce(app, how, printer)
     try:

@@ -31,6 +31,7 @@ class Serving:
     drain_s: float
     brief: bool = False
     strict: bool = False
+    blocked_s: float = 5.0
 
 
 @asynccontextmanager
@@ -50,8 +51,9 @@ async def serving(
         stack.callback(app.observers.remove, live)
         tasks: list[asyncio.Task[None]] = []
         try:
-            async with app.worker(slots=how.slots, drain_timeout=how.drain_s) as engine:
-                engine.services.strict = how.strict
+            async with app.worker(
+                slots=how.slots, drain_timeout=how.drain_s, strict=how.strict, blocked_after=how.blocked_s
+            ) as engine:
                 tasks = [
                     loop.create_task(_tell_ready(engine, printer, now, ready)),
                     loop.create_task(_tick(live)),

@@ -91,3 +91,9 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     if source.tell() != len(value):
         raise EncodingError(f"a {found.name} record has {len(value) - source.tell()} bytes too many")
     return found.name, body
+
+
+def ops_of(commit: bytes, run_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """The ops of one run in the value of a commit."""
+    _, body = decode(commit)
+    return [op for change in body["changes"] if change["entity"] == run_id for op in change["ops"]]

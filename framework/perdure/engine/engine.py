@@ -14,6 +14,7 @@ from perdure.errors import LogError
 from perdure.logs.contract import Entry, Follower, Topic
 
 READY_POLL_S = 0.002
+RESTART_PAUSE_US = 1_000_000
 
 Definitions = Sequence[Mapping[str, Any]]
 
@@ -144,7 +145,18 @@ class Engine:
         mine = self.partitions.get(partition)
         if mine is None:
             return
-        if topic is Topic.JOURNAL:
-            mine.entries(batch)
-        elif topic is Topic.EVENTS:
-            mine.events(batch)
+        try:
+            if topic is Topic.JOURNAL:
+                mine.entries(batch)
+            elif topic is Topic.EVENTS:
+                mine.events(batch)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: its state may be half changed, its log is whole
+            self.services.trouble(f"partition {partition} is begun anew from its log", error)
+            mine.close()
+            self._ready.discard(partition)
+            clock = self.services.clock
+            clock.call_at(clock.now() + RESTART_PAUSE_US, lambda: self._begin_anew(mine))
+
+    def _begin_anew(self, broken: Partition) -> None:
+        if self.partitions.get(broken.number) is broken:
+            self.assigned(broken.number)

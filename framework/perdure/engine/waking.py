@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from perdure.core import codec, ids
 from perdure.core.facts import Fact
-from perdure.core.ops import Op
 from perdure.core.state import STILL, Run
 from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
@@ -109,7 +106,7 @@ class Waking:
 
     def _replay(self, run: Run, resident: Resident) -> None:
         driver = self._driver
-        history = [_ops_of(raw, run.id) for raw in run.history]
+        history = [codec.ops_of(raw, run.id) for raw in run.history]
         execution = resident.execution
         if resident.function.is_async:
             try:
@@ -144,9 +141,3 @@ class Waking:
             return
         parked = driver.parked(resident, error.code, str(error))
         driver.plain_commit(run, [parked])
-
-
-def _ops_of(raw: bytes, run_id: str) -> Sequence[Op]:
-    """The ops of one run in an accepted commit."""
-    _, body = codec.decode(raw)
-    return [op for change in body["changes"] if change["entity"] == run_id for op in change["ops"]]

@@ -256,7 +256,7 @@ class Execution:
 
     def _end(self, op: Op, error: BaseException | None = None) -> Turn:
         self.ended = True
-        self._loop.forget_ended()
+        self._loop.report_unseen()
         turn = self._desk.close_turn()
         turn.ops.append(op)
         turn.ended = True

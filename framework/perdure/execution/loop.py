@@ -120,8 +120,7 @@ class RunLoop(RefusingLoop):
 
     def live_tasks(self) -> list[RunTask]:
         """The tasks that have not ended, in the order of their creation."""
-        self._tasks = [task for task in self._tasks if not task.done()]
-        return list(self._tasks)
+        return [task for task in self._tasks if not task.done()]
 
     def kill(self) -> None:
         """From now on nothing works here: every call of the body raises Evicted."""
@@ -129,9 +128,13 @@ class RunLoop(RefusingLoop):
         self._ready.clear()
         self.generators.clear()
 
-    def forget_ended(self) -> None:
-        """Lets go of ended tasks; those whose exception nobody looked at say so now."""
-        self.live_tasks()
+    def report_unseen(self) -> None:
+        """Says which tasks failed without anybody having looked at it, as asyncio does when it drops them."""
+        for task in self._tasks:
+            if _unseen(task):
+                self._keeper.callback_failed(
+                    f"{task.get_name()} failed, and nobody looked at it", task.exception()
+                )
 
     # --- what asyncio asks of a loop -------------------------------------------------------------------------
 
@@ -224,7 +227,7 @@ class RunLoop(RefusingLoop):
     ) -> RunTask:
         tasks = self._tasks
         if len(tasks) >= self._prune_at:
-            self._tasks = tasks = [task for task in tasks if not task.done()]
+            self._tasks = tasks = [task for task in tasks if not task.done() or _unseen(task)]
             self._prune_at = 2 * len(tasks) + _TASKS_PRUNE_MIN
         self._number += 1
         task = RunTask(coro, self, path, self._number, name, context)
@@ -284,6 +287,10 @@ class RunLoop(RefusingLoop):
         self._refusals += 1
         if self._refusals <= _REFUSALS_MAX:
             raise Evicted
+
+
+def _unseen(task: RunTask) -> bool:
+    return task.done() and task._log_traceback  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
 
 
 def _code(function: Any) -> CodeType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from perdure.core.codec import ops_of
 from perdure.core.facts import read_fact
 from perdure.core.fold import fold
 from perdure.core.limits import DEFAULT_LIMITS, Limits
@@ -29,6 +30,9 @@ class PartitionReader:
     def adopt(self, state: PartitionState, position: int) -> None:
         """Goes on from a snapshot: what lies before it is known only as state."""
         self.state, self.position = state, position
+        self.ops = {
+            run.id: [op for raw in run.history for op in ops_of(raw, run.id)] for run in state.live_runs()
+        }
 
     def take(self, batch: Sequence[Entry]) -> None:
         for entry in batch:

@@ -70,7 +70,9 @@ class _Routing:
         index = len(self._events)
         self._events.append({"offset": entry.offset, "time": entry.ts, "event": event})
         for function in functions:
-            run = ids.placed_run(state.generation, state.number, "event", entry.offset, function)
+            # The time is in it so that another log, or this one begun anew, makes other ids: outside systems keep
+            # the idempotency keys of both.
+            run = ids.placed_run(state.generation, state.number, "event", entry.ts, entry.offset, function)
             self._starts.append({"run": run, "function": function, "event": index})
         self._pairings += [{"event": index, "path": path, "value": value} for path, value in pairings]
         if delayed:

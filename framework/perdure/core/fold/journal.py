@@ -231,6 +231,12 @@ def _command(state: PartitionState, fact: Fact) -> str | None:
 
 
 def _undecodable(state: PartitionState, fact: Fact) -> str | None:
+    if _owned(state, fact):
+        raise LevelTooNew(
+            f"entry {fact.offset} of partition {state.number} was written by its owner and cannot be read here: "
+            f"{fact.body['reason']}. It was written by another version of perdure, or is damaged; without it nothing"
+            " that follows can be judged, so this worker leaves the partition alone"
+        )
     if fact.channel is not None and fact.channel[1] == state.inbound.get(fact.channel[0], 0) + 1:
         state.inbound[fact.channel[0]] = fact.channel[1]  # it may not hold up those behind it
     state.effects.append(effects.Bury(fact.offset, fact.body["reason"]))
