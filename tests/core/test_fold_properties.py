@@ -1,4 +1,4 @@
-"""What holds of every journal, sensible or not (§2.4): one state for all readers, and nothing that stops a fold.
+"""What holds of every journal, sensible or not: one state for all readers, and nothing that stops a fold.
 
 A journal is drawn as steps. Some are what a sound owner does next, some are records that fit their schema and make no
 sense, some are no records at all.
@@ -362,7 +362,10 @@ def test_an_undecodable_value_is_void_for_all_and_folding_goes_on(
     j = Drawn(steps, **TIGHT)
     at %= len(j.entries)
     ts, value, headers = j.entries[at]
-    j.entries[at] = (ts, turned(value, flips), headers)
+    without = {
+        name: header for name, header in headers.items() if name != STAMP
+    }  # not by the owner: see below
+    j.entries[at] = (ts, turned(value, flips), without)
     try:
         one, other = folded(j.empty(), j.facts()), j.refolded()
     except LevelTooNew:  # a bit that makes a level of a level; nothing else may stop a reader
@@ -385,3 +388,11 @@ def test_only_a_level_above_ours_stops_a_reader():
     with pytest.raises(LevelTooNew):
         j.append_value(level, stamp)
     assert j.append_value(level, {STAMP: Stamp(ZOMBIE, 1, 2).pack()}) == "level of a former owner"
+
+
+def test_what_the_owner_wrote_and_nobody_can_read_stops_a_reader():
+    j = Journal()
+    j.claim()
+    with pytest.raises(LevelTooNew):
+        j.append_value(b"of another version", {STAMP: Stamp(OWNER, 1, 2).pack()})
+    assert j.append_value(b"of another version", {STAMP: Stamp(ZOMBIE, 1, 2).pack()}) == "undecodable"

@@ -45,6 +45,21 @@ async def fan_out(ctx: Ctx) -> list[int]:
     return [*parts, await ctx.step.run("sum", add, sum(parts), 0)]
 
 
+async def orderly(ctx: Ctx) -> int:
+    """What it does depends on the order in which its branches ended."""
+    n = ctx.event.data["n"]
+    order: list[str] = []
+
+    async def branch(name: str) -> None:
+        await ctx.step.run(name, add, n, 1)
+        order.append(name)
+
+    await asyncio.gather(*(branch(name) for name in "abc"))
+    await ctx.step.run("then-" + "".join(order), add, n, 2)
+    await ctx.step.sleep("nap", 120)  # long enough to be evicted: it is replayed
+    return await ctx.step.run("end", add, n, 0)
+
+
 async def retrying(ctx: Ctx) -> int:
     return await ctx.step.run("flaky", flaky, ctx.event.data["n"])
 
@@ -120,6 +135,7 @@ def functions(version: int) -> dict[str, Function[Any, Any]]:
     made = [
         make_function(sequence, on="sequence"),
         make_function(fan_out, on="fan-out"),
+        make_function(orderly, on="orderly"),
         make_function(retrying, on="retrying"),
         make_function(sleeping, on="sleeping"),
         make_function(waiting, on="waiting"),
@@ -159,6 +175,7 @@ def expected(function: str, n: int) -> set[str]:
         "sequence": {str(n + 3)},
         "audit": {str(n + 3)},
         "fan-out": {str([n, n + 1, n + 2, n + 3, 4 * n + 6]).replace(" ", "")},
+        "orderly": {str(n)},
         "retrying": {str(n)},
         "sleeping": {str(a + 1)},
         "waiting": {'"timeout"', f'"paid {n}"'},

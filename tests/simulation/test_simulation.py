@@ -14,6 +14,7 @@ from perdure.core.fold import journal
 from perdure.core.state import PartitionState
 from perdure.engine.commits import Commits
 from perdure.engine.outbox import Outbox
+from tests.simulation import programs
 from tests.simulation.audit import Broken
 from tests.simulation.world import simulate
 
@@ -74,6 +75,7 @@ def test_a_body_that_gets_two_outcomes_in_one_turn_is_caught(monkeypatch: pytest
         return steps
 
     monkeypatch.setattr(Commits, "_cut", mixed_up)
+    monkeypatch.setattr(programs, "TRIGGERS", ("orderly",))
     assert "non-determinism" in broken(200)
 
 
