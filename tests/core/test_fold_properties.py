@@ -362,9 +362,7 @@ def test_an_undecodable_value_is_void_for_all_and_folding_goes_on(
     j = Drawn(steps, **TIGHT)
     at %= len(j.entries)
     ts, value, headers = j.entries[at]
-    without = {
-        name: header for name, header in headers.items() if name != STAMP
-    }  # not by the owner: see below
+    without = {name: header for name, header in headers.items() if name != STAMP}
     j.entries[at] = (ts, turned(value, flips), without)
     try:
         one, other = folded(j.empty(), j.facts()), j.refolded()
@@ -380,7 +378,7 @@ def test_an_undecodable_value_is_void_for_all_and_folding_goes_on(
     assert one.runs["new"].function == "f"
 
 
-def test_only_a_level_above_ours_stops_a_reader():
+def test_a_level_above_ours_stops_a_reader():
     j = Journal()
     j.claim()
     level = codec.encode("Level", {"level": 2})

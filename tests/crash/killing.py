@@ -12,7 +12,7 @@ from perdure.core.facts import KIND
 from perdure.logs.sqlite import committer
 from perdure.logs.sqlite.bridge import Bridge
 from perdure.logs.sqlite.committer import Append, Committer
-from perdure.logs.sqlite.shared import WriterQueue
+from perdure.logs.sqlite.neighbours import WriterQueue
 from perdure.logs.sqlite.tails import Tails
 from tests.crash import ledger
 

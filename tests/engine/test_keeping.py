@@ -166,3 +166,17 @@ async def test_dormant_runs_wake_for_what_comes() -> None:
         await asyncio.sleep(0)
         await env.send("go", {"n": 3})
         assert run.result == 24
+
+
+async def test_B12_event_names_that_differ_for_each_run_are_refused_at_their_bound() -> None:
+    a = App("test", limits=replace(DEFAULT_LIMITS, armed_paths_max=3))
+
+    @a.function(on="work")
+    async def waits(ctx: Context) -> None:
+        await ctx.step.wait_for_event("w", f"order/{ctx.event.data['n']}", timeout="1h")
+
+    async with environment(a, partitions=1) as env:
+        runs = await env.send([{"name": "work", "data": {"n": n}} for n in range(5)])
+        assert [run.status for run in runs] == ["running"] * 3 + ["failed"] * 2
+        assert runs[4].error is not None
+        assert "use match=" in runs[4].error["message"]

@@ -1,4 +1,4 @@
-"""A whole service in one thread: several workers, a log whose every delivery is chosen by a seed, a clock that jumps."""
+"""A whole service in one thread: several workers, a log whose deliveries a seed chooses, a clock that jumps."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def test_crash_everywhere_catches_code_that_depends_on_its_process() -> No
         await ctx.step.sleep("pack", "1h")
         return next(count)  # a global that a replay moves on
 
-    with pytest.raises(AssertionError, match="killed (before|after) record"):
+    with pytest.raises(AssertionError, match=r"killed (before|after) record"):
         await crash_everywhere(a, "order", {})
 
 

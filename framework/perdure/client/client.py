@@ -122,6 +122,8 @@ class Client:
     ) -> None:
         command = {"id": command_id, "run": run_id, "client": client, "body": (f"perdure.{name}", body)}
         partition = routing.run_partition(run_id, self.log.partitions)
+        if partition >= self.log.partitions:
+            raise RunNotFound(f"no run {run_id!r} can be here: this log has {self.log.partitions} partitions")
         value = codec.encode("Command", command)
         await self._append(Topic.JOURNAL, partition, value, run_id, headers)
 

@@ -97,7 +97,7 @@ class Run:
     seen: dict[str, None] = field(default_factory=dict[str, None])
     """Ids of the events that this run has had (A2)."""
     watchers: dict[str, str] = field(default_factory=dict[str, str])
-    """Clients that wait for the end, and the id of the command by which each asked."""
+    """The commands that wait for the end, and the client of each."""
     values: dict[str, bytes] = field(default_factory=dict[str, bytes])
     result: bytes | None = None
     error: Failure | None = None

@@ -8,7 +8,7 @@ from perdure.core.ops import Op
 from perdure.core.state import Run
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident, Step
-from perdure.errors import LogError, PayloadTooLarge
+from perdure.errors import LogError, PayloadTooLarge, PerdureError, UsageError
 from perdure.execution.failures import failure_of
 
 ENTRY_SLACK = 16 * 1024
@@ -65,8 +65,9 @@ class Commits:
         changes = [{"entity": run.id, "prev": run.prev, "ops": [op for step in steps for op in step.ops]}]
         body = {"changes": changes, "acks": self._life.outbox.acks()}
         value = codec.encode("Commit", body)
-        if len(value) > self._services.limits.entry_bytes_max - ENTRY_SLACK:
-            self._too_large(resident, run, len(value))
+        refused = self._refusal(steps, len(value))
+        if refused is not None:
+            self._refuse(resident, run, refused)
             return
         resident.in_flight = steps
         try:
@@ -93,18 +94,40 @@ class Commits:
             steps.append(resident.turns.popleft())
         return steps
 
-    def _too_large(self, resident: Resident, run: Run, size: int) -> None:
-        """One turn asks for more than an entry may hold. It was never sent; the run fails, the partition goes on."""
-        limit = self._services.limits.entry_bytes_max
-        message = (
-            f"one turn of this run needs a record of {size} bytes, {limit} fit. Pass less data between steps."
-        )
-        error = failure_of(PayloadTooLarge(message))
+    def _refusal(self, steps: list[Step], size: int) -> PerdureError | None:
+        """Why a commit cannot be, although the body may ask for it."""
+        limits, state = self._services.limits, self._driver.state
+        if size > limits.entry_bytes_max - ENTRY_SLACK:
+            return PayloadTooLarge(
+                f"one turn of this run needs a record of {size} bytes, {limits.entry_bytes_max} fit. Pass less data"
+                " between steps, or references to it"
+            )
+        if len(state.announced) < limits.armed_paths_max:
+            return None
+        for step in steps:
+            for name, body in step.ops:
+                if name != ops.WAIT_OPENED or body["event"] is None:
+                    continue
+                if (body["event"], body["path"] or "") not in state.announced:
+                    return UsageError(
+                        f"runs wait for more than {limits.armed_paths_max} different event names and paths. Put what"
+                        f" differs into the data and use match=, not into the name ({body['event']!r})"
+                    )
+        return None
+
+    def _refuse(self, resident: Resident, run: Run, error: PerdureError) -> None:
+        """What was asked for is not possible. Nothing of it was sent; the run fails, the partition goes on (A7)."""
         time = self._driver.tick(resident)
         self._driver.let_go(resident)
-        started = [] if run.started else [(ops.STARTED, {"time": run.time, "code": "", "python": ""})]
+        started: list[Op] = []
+        if not run.started:
+            started = [(ops.STARTED, {"time": run.time, "code": resident.function.code, "python": ""})]
         handler = resident.function.on_failure
-        failed = {"time": time, "error": error, "handler": handler.id if handler is not None else None}
+        failed = {
+            "time": time,
+            "error": failure_of(error),
+            "handler": handler.id if handler is not None else None,
+        }
         self.plain_commit(run, [*started, (ops.RUN_FAILED, failed)])
 
     def plain_commit(self, run: Run, changes: list[Op]) -> None:

@@ -47,7 +47,7 @@ class Replies:
         """Tells everyone who waits for a run's end."""
         run = self._state.runs.get(run_id)
         if run is not None:
-            for client, command in run.watchers.items():
+            for command, client in run.watchers.items():
                 self._send(client, reply_body(run_id, run, command))
 
     def answer(self, client: str, command: str, run_id: str) -> None:

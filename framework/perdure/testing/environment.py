@@ -100,7 +100,7 @@ class Environment:
         )
         self._engine = Engine(self.app.name, services, self.app.functions.definitions())
         starting = asyncio.get_running_loop().create_task(self._engine.start())
-        while not starting.done() and not self.worker_is_gone:
+        while not starting.done() and not self.worker_is_gone:  # noqa: ASYNC110 - a crash is no event
             await asyncio.sleep(0)
         if self.worker_is_gone:
             starting.cancel()

@@ -47,7 +47,7 @@ def _query(state: PartitionState, command: Body, run: Run | None, *, wait: bool)
     if not wait or run is None or not run.live or client is None:
         _answer(state, command)
         return
-    run.watchers[client] = command["id"]
+    run.watchers[command["id"]] = client
     if len(run.watchers) > state.limits.watchers_max:  # the oldest asks again
         del run.watchers[next(iter(run.watchers))]
 

@@ -22,7 +22,7 @@ from perdure.logs.sqlite import rows
 from perdure.logs.sqlite.bridge import Bridge
 from perdure.logs.sqlite.doorbell import Doorbell
 from perdure.logs.sqlite.membership import Membership
-from perdure.logs.sqlite.shared import SharedClock, SharedDirectory, WriterQueue
+from perdure.logs.sqlite.neighbours import SharedClock, SharedDirectory, WriterQueue
 from perdure.logs.sqlite.tails import Tails
 
 GROUP_ENTRIES_MAX: Final = 1_024

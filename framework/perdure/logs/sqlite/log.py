@@ -16,7 +16,7 @@ from perdure.logs.sqlite import file as files
 from perdure.logs.sqlite import rows, snapshots
 from perdure.logs.sqlite.committer import Append, Committer, Origin, Settings
 from perdure.logs.sqlite.handles import SqliteFollower, SqliteMember, SqliteProducer
-from perdure.logs.sqlite.shared import SharedClock, SharedDirectory, WriterQueue
+from perdure.logs.sqlite.neighbours import SharedClock, SharedDirectory, WriterQueue
 from perdure.logs.sqlite.tails import READ_BYTES_MAX
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from typing import Final, Protocol, cast
 
 from perdure.errors import LogError
 from perdure.logs.sharing import fair_share
-from perdure.logs.sqlite.shared import SharedDirectory
+from perdure.logs.sqlite.neighbours import SharedDirectory
 
 _STATE: Final = struct.Struct("<36sQ?")  # boot id, last beat in monotonic ns, whether it is leaving
 

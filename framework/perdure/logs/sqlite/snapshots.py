@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 from perdure.errors import LogError
-from perdure.logs.sqlite.shared import WriterQueue
+from perdure.logs.sqlite.neighbours import WriterQueue
 
 
 def put(
