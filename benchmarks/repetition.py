@@ -108,9 +108,7 @@ async def repetition(folder: Path, size: Size, *, floor_first: bool, two_process
     try:
         async with app.worker() as engine:
             log = engine.services.log
-            return await measure(
-                size, log, near if far is None else from_afar, Floor(floor_log), floor_first
-            )
+            return await measure(size, log, near if far is None else from_afar, Floor(floor_log), floor_first)
     finally:
         if far is not None:
             await far.close()
@@ -127,9 +125,7 @@ def main() -> None:
     args = parser.parse_args()
     size = QUICK if args.quick else FULL
     with tempfile.TemporaryDirectory(prefix="perdure-bench-", dir=args.folder) as folder:
-        work = repetition(
-            Path(folder), size, floor_first=args.floor_first, two_processes=args.two_processes
-        )
+        work = repetition(Path(folder), size, floor_first=args.floor_first, two_processes=args.two_processes)
         print(json.dumps({"size": asdict(size), "cells": asyncio.run(work)}))
 
 

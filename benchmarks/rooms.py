@@ -78,7 +78,9 @@ def by_room(profile: cProfile.Profile) -> tuple[Counter[str], Counter[str]]:
     return times, calls
 
 
-async def looked_at(runs: int, samples: Samples | None, profile: cProfile.Profile | None) -> tuple[float, float]:
+async def looked_at(
+    runs: int, samples: Samples | None, profile: cProfile.Profile | None
+) -> tuple[float, float]:
     """Runs the workload under one of the two; CPU seconds of the main thread and of all others."""
     with tempfile.TemporaryDirectory(prefix="perdure-bench-") as folder:
         app, functions = make_app(f"sqlite:///{folder}/log.db?synchronous=full")

@@ -65,7 +65,9 @@ def repeat(args: argparse.Namespace, number: int) -> dict[str, Any]:
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"repetition {number + 1} failed")
-    print(f"repetition {number + 1}: {perf_counter() - began:.1f} s, load {before} to {load()}", file=sys.stderr)
+    print(
+        f"repetition {number + 1}: {perf_counter() - began:.1f} s, load {before} to {load()}", file=sys.stderr
+    )
     return {"load": [before, load()], **json.loads(done.stdout)}
 
 
@@ -86,7 +88,9 @@ def summary(repetitions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke test of a few seconds; its figures mean little")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke test of a few seconds; its figures mean little"
+    )
     parser.add_argument("--two-processes", action="store_true", help="the client in a process of its own")
     parser.add_argument("--repetitions", type=int, help="default: 5, with --quick 2")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the logs lie")

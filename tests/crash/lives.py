@@ -96,13 +96,17 @@ def work(folder: str, drain_s: float = 20.0, zombie: bool = False, **options: An
     """A worker, until it is told to stop."""
     if zombie:
         service.on_pause = killing.Zombie().pause
-    drain = Engine.drain
+    ready, drain = Engine.ready, Engine.drain
+
+    async def being_ready(self: Engine, *args: Any) -> None:
+        await ready(self, *args)
+        ledger.note("ready")
 
     def draining(self: Engine) -> None:
         drain(self)
         ledger.note("draining")
 
-    Engine.drain = draining  # type: ignore[method-assign]
+    Engine.ready, Engine.drain = being_ready, draining  # type: ignore[method-assign]
     return make_app(folder, **options).run_worker(drain_timeout=drain_s)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.crash import ledger
+
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN_S = 60.0
 _never = threading.Event()
@@ -89,8 +91,16 @@ class Child:
             self.signal(signal.SIGKILL)
         return self.wait()
 
+    def ready(self) -> None:
+        """Waits until this worker leads what is its own."""
+        until(
+            lambda: any(line.what == "ready" and line.pid == self.pid for line in ledger.read(self.folder)),
+            "the worker is ready",
+        )
+
     def stop(self) -> int:
-        """Asks it to leave."""
+        """Asks it to leave, once it has come."""
+        self.ready()
         self.signal(signal.SIGTERM)
         return self.wait()
 

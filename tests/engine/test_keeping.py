@@ -176,7 +176,7 @@ async def test_B12_event_names_that_differ_for_each_run_are_refused_at_their_bou
         await ctx.step.wait_for_event("w", f"order/{ctx.event.data['n']}", timeout="1h")
 
     async with environment(a, partitions=1) as env:
-        runs = await env.send([{"name": "work", "data": {"n": n}} for n in range(5)])
+        runs = [(await env.send("work", {"n": n}))[0] for n in range(5)]
         assert [run.status for run in runs] == ["running"] * 3 + ["failed"] * 2
         assert runs[4].error is not None
         assert "use match=" in runs[4].error["message"]

@@ -26,7 +26,8 @@ class Client:
     def __init__(self, log: Log, entropy: Callable[[int], bytes]) -> None:
         self.log = log
         self.id = entropy(10).hex()
-        self._entropy = entropy
+        self._made = int.from_bytes(entropy(2), "big")
+        """Counts what was made here; where it starts spreads the first runs of many clients."""
         self._producer: Producer | None = None
         self._follower: Follower | None = None
         self._replies_end = 0
@@ -36,7 +37,8 @@ class Client:
 
     def make_id(self) -> str:
         """An id for something of this client's own making."""
-        return ids.GENERATED + self._entropy(12).hex()
+        self._made += 1
+        return f"{ids.GENERATED}{self.id}{self._made:x}"
 
     async def append(
         self,
@@ -100,8 +102,8 @@ class Client:
 
     def new_run_id(self) -> str:
         """An id for a run in any partition."""
-        partition = int.from_bytes(self._entropy(4), "big") % self.log.partitions
-        return ids.placed_run(1, partition, self._entropy(16))
+        self._made += 1
+        return ids.placed_run(1, self._made % self.log.partitions, self.id, self._made)
 
     async def command(
         self, run_id: str, name: str, body: Mapping[str, Any], *, command_id: str | None = None

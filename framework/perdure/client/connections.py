@@ -47,9 +47,11 @@ class Connections:
     async def get(self) -> Connection:
         """The connection of the running loop."""
         loop = asyncio.get_running_loop()
+        task = self._open.get(loop)
+        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()
         for gone in [other for other in self._open if other.is_closed()]:
             del self._open[gone]
-        task = self._open.get(loop)
         if task is None:
             task = self._open[loop] = loop.create_task(self._connect())
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from perdure.core import codec
 from perdure.errors import EncodingError
@@ -21,8 +21,7 @@ _STAMP = struct.Struct(">16sQQ")
 _DIGITS_MAX = 19
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """Who wrote a record: the producer instance, its epoch, and the record's number in that producer's life."""
 
     owner: bytes

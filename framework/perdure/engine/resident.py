@@ -78,7 +78,11 @@ class Resident:
         from the record that started the run."""
         if len(self.turns) > 1:
             return True
-        return bool(self.turns) and any(name not in (STARTED, ASKED) for name, _ in self.turns[0].ops)
+        for turn in self.turns:
+            for name, _ in turn.ops:
+                if name != STARTED and name != ASKED:
+                    return True
+        return False
 
     def due(self) -> bool:
         """Whether its turns should be committed now."""

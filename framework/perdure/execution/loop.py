@@ -290,7 +290,7 @@ class RunLoop(RefusingLoop):
 
 
 def _unseen(task: RunTask) -> bool:
-    return task.done() and task._log_traceback  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+    return task.done() and task._log_traceback
 
 
 def _code(function: Any) -> CodeType:

@@ -91,6 +91,7 @@ class Committer:
         self._look_at_ns = 0
         self._ping_at_ns = 0
         self._asleep = False
+        self._waking = False
         self._stopping = False
         self._draining = False
         self._some_poisoned = False
@@ -110,8 +111,14 @@ class Committer:
 
     def submit(self, append: Append) -> None:
         self._inbox.append(append)
-        if self._asleep:
-            self.wake()
+        if self._asleep and not self._waking:
+            # Not at once: what else this go of the loop appends shares the transaction, and its price.
+            self._waking = True
+            self._loop.call_soon(self._wake_soon)
+
+    def _wake_soon(self) -> None:
+        self._waking = False
+        self.wake()
 
     def call(self, function: Callable[[], object]) -> None:
         """Run it on the thread, after what was submitted before."""

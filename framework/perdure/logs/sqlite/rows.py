@@ -201,10 +201,11 @@ def trim(connection: sqlite3.Connection, slot: int, before: int, entries_max: in
 
 def encode_headers(headers: Mapping[str, bytes]) -> bytes:
     """`6 3 sourceapi`: the lengths of name and value, then both, for each header."""
-    return b"".join(
-        b"%d %d %b%b" % (len(name), len(value), name, value)
-        for name, value in ((text.encode(), value) for text, value in headers.items())
-    )
+    parts: list[bytes] = []
+    for text, value in headers.items():
+        name = text.encode()
+        parts.append(b"%d %d %b%b" % (len(name), len(value), name, value))
+    return b"".join(parts)
 
 
 def decode_headers(blob: bytes) -> dict[str, bytes]:
