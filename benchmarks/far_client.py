@@ -12,6 +12,7 @@ from pathlib import Path
 from workloads import Sample, drive, make_app
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
+THIS = str(Path(__file__).resolve())
 
 
 class FarClient:
@@ -22,7 +23,7 @@ class FarClient:
 
     @classmethod
     async def start(cls, url: str) -> FarClient:
-        words = (sys.executable, str(Path(__file__).resolve()), url)
+        words = (sys.executable, THIS, url)
         process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX)
         return cls(process)
 

@@ -34,6 +34,7 @@ PLACES = (
     ("perdure/authoring/", "authoring"),
     ("perdure/observability/", "observability"),
     ("perdure/app", "app"),
+    ("<string>", "made by dataclasses"),
     ("selectors.py", "waiting in select"),
     ("asyncio/", "asyncio"),
     ("benchmarks/", "the benchmark itself"),
@@ -121,12 +122,12 @@ def printed(runs: int, lines: int) -> str:
     rows.append((THREAD, number(others / steps * 1e6), "", "", ""))
     rows.append(("all", number((main + others) / steps * 1e6), "", "", f"{calls.total() / steps:.1f}"))
     hot = [f"{count / taken:6.1%}  {line}" for line, count in samples.lines.most_common(lines)]
-    return "\n".join([columns(rows), *([""] + hot if lines else [])])
+    return "\n".join([columns(rows), *(["", *hot] if lines else [])])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=2_000)
+    parser.add_argument("--runs", type=int, default=4_000)
     parser.add_argument("--lines", type=int, default=0, help="also the lines that were met most often")
     args = parser.parse_args()
     print(printed(args.runs, args.lines))

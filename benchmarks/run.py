@@ -1,4 +1,4 @@
-"""Measures the embedded log's engine against the log's own floor: `make bench`. See README.md here for how to read it."""
+"""Measures the engine on the embedded log against the log's own floor: `make bench`. README.md says how to read it."""
 
 from __future__ import annotations
 

@@ -66,11 +66,13 @@ def printed(result: Mapping[str, Any], what: Mapping[str, str]) -> str:
         rows.append((label, *shown, _held(row["budget"], engine.median)))
     processes = "client and worker in two processes" if result["two_processes"] else "one process"
     changed = " with changes" if machine["changed"] else ""
+    place = f"{machine['cpu']}, {machine['cores']} cores, {machine['file_system']}"
+    code = f"commit {machine['commit']}{changed}, {machine['date']}"
+    shown = f"load {loads['before']} before, {loads['after']} after"
     head = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['file_system']}; Python {machine['python']}, "
-        f"SQLite {machine['sqlite']}; commit {machine['commit']}{changed}, {machine['date']}",
-        f"embedded log, synchronous=FULL, {processes}; load {loads['before']} before, {loads['after']} after; "
-        f"median (min..max) of {len(result['repetitions'])} repetitions",
+        f"{place}; Python {machine['python']}, SQLite {machine['sqlite']}; {code}",
+        f"embedded log, synchronous=FULL, {processes}; {shown}",
         "; ".join(f"{name}: {text}" for name, text in what.items()) + "; x200: in flight at once",
+        f"median (min..max) of {len(result['repetitions'])} repetitions, each a fresh process and log",
     ]
     return "\n".join(head) + "\n\n" + columns(rows)

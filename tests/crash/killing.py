@@ -79,6 +79,17 @@ def _kill_soon() -> None:
     asyncio.get_running_loop().call_soon(kill)
 
 
+def slow_disk(seconds: float) -> None:
+    """Every write of this process takes so long."""
+    write = Committer._write
+
+    def writing(self: Committer, group: list[Append]) -> Any:
+        threading.Event().wait(seconds)
+        return write(self, group)
+
+    Committer._write = writing  # type: ignore[method-assign]
+
+
 class Zombie:
     """A process that is stopped, and on its return appends a commit before it hears of anything."""
 

@@ -92,21 +92,25 @@ def _all_ended(engine: Engine, wanted: Counter[End]) -> bool:
     return len(runs) >= wanted.total() and not any(run.live for run in runs) and engine.quiet()
 
 
-def work(folder: str, drain_s: float = 20.0, zombie: bool = False, **options: Any) -> int:
-    """A worker, until it is told to stop."""
+def work(
+    folder: str, drain_s: float = 20.0, zombie: bool = False, disk_s: float = 0.0, **options: Any
+) -> int:
+    """A worker, until it is told to stop. `zombie`: its pausing step pauses it; `disk_s`: how slow its disk is."""
     if zombie:
         service.on_pause = killing.Zombie().pause
-    ready, drain = Engine.ready, Engine.drain
+    if disk_s:
+        killing.slow_disk(disk_s)
+    start, drain = Engine.start, Engine.drain
 
-    async def being_ready(self: Engine, *args: Any) -> None:
-        await ready(self, *args)
-        ledger.note("ready")
+    async def starting(self: Engine) -> None:
+        await start(self)
+        ledger.note("started")
 
     def draining(self: Engine) -> None:
         drain(self)
         ledger.note("draining")
 
-    Engine.ready, Engine.drain = being_ready, draining  # type: ignore[method-assign]
+    Engine.start, Engine.drain = starting, draining  # type: ignore[method-assign]
     return make_app(folder, **options).run_worker(drain_timeout=drain_s)
 
 

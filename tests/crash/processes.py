@@ -91,16 +91,16 @@ class Child:
             self.signal(signal.SIGKILL)
         return self.wait()
 
-    def ready(self) -> None:
-        """Waits until this worker leads what is its own."""
+    def started(self) -> None:
+        """Waits until this worker is in the group."""
         until(
-            lambda: any(line.what == "ready" and line.pid == self.pid for line in ledger.read(self.folder)),
-            "the worker is ready",
+            lambda: any(line.what == "started" and line.pid == self.pid for line in ledger.read(self.folder)),
+            "the worker has started",
         )
 
     def stop(self) -> int:
         """Asks it to leave, once it has come."""
-        self.ready()
+        self.started()
         self.signal(signal.SIGTERM)
         return self.wait()
 

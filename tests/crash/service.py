@@ -224,7 +224,7 @@ async def poisoned(ctx: Ctx) -> None:
 
 
 async def poisoned_beside_a_timer(ctx: Ctx) -> None:
-    await asyncio.gather(ctx.step.sleep("nap", 0.3), ctx.step.run("poison", poison, ctx.run_id))
+    await asyncio.gather(ctx.step.sleep("nap", 0.01), ctx.step.run("poison", poison, ctx.run_id))
 
 
 async def gated_then_flaky(ctx: Ctx) -> str:

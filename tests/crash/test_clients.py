@@ -108,7 +108,7 @@ def test_promise_1_a_sender_that_died_sends_again(place: Callable[..., Place], w
     while code == KILLED:
         here = place(partitions=2)
         for _ in range(workers):
-            here.start("work").ready()
+            here.start("work").started()
         code = here.start("send_all", items=items, kill_at=kill_at).wait()
         acknowledged = {line["id"] for line in ledger.accepted(here.folder)}
         again = here.start("send_all", items=items)

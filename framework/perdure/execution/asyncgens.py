@@ -91,42 +91,39 @@ _owners: dict[int, Generators] = {}
 """Which run a generator belongs to, by its address."""
 
 
-class _Hooks(threading.local):
-    """The hooks of one thread, and those that were there before."""
+class _Outer(threading.local):
+    """The hooks that were there before ours, by thread."""
 
-    def __init__(self) -> None:
-        self.ours = (self.begun, self.abandoned)
-        self.outer_begun: Callable[[Generator], Any] | None = None
-        self.outer_abandoned: Callable[[Generator], Any] | None = None
-
-    def begun(self, generator: Generator) -> None:
-        """The `firstiter` hook."""
-        generators = getattr(_running_loop(), "generators", None)
-        if isinstance(generators, Generators):
-            generators.begun(generator)
-            return
-        _owners.pop(id(generator), None)  # of a finished one that had this address before
-        if self.outer_begun is not None:
-            self.outer_begun(generator)
-
-    def abandoned(self, generator: Generator) -> None:
-        """The `finalizer` hook."""
-        owner = _owners.pop(id(generator), None)
-        if owner is not None:
-            owner.abandoned(generator)
-        elif self.outer_abandoned is not None:
-            self.outer_abandoned(generator)
-
-    def install(self) -> None:
-        """Puts our hooks in front of those that are there."""
-        self.outer_begun, self.outer_abandoned = _get_hooks()
-        sys.set_asyncgen_hooks(*self.ours)
+    begun: Callable[[Generator], Any] | None = None
+    abandoned: Callable[[Generator], Any] | None = None
 
 
-_hooks = _Hooks()
+_outer = _Outer()
+
+
+def _on_begun(generator: Generator) -> None:
+    """The `firstiter` hook."""
+    generators = getattr(_running_loop(), "generators", None)
+    if isinstance(generators, Generators):
+        generators.begun(generator)
+        return
+    _owners.pop(id(generator), None)  # of a finished one that had this address before
+    if _outer.begun is not None:
+        _outer.begun(generator)
+
+
+def _on_abandoned(generator: Generator) -> None:
+    """The `finalizer` hook."""
+    owner = _owners.pop(id(generator), None)
+    if owner is not None:
+        owner.abandoned(generator)
+    elif _outer.abandoned is not None:
+        _outer.abandoned(generator)
 
 
 def keep_hooks() -> None:
     """Makes sure that our hooks are those of this thread; an event loop that starts in it sets its own."""
-    if _get_hooks()[0] != _hooks.ours[0]:
-        _hooks.install()
+    begun, abandoned = _get_hooks()
+    if begun is not _on_begun:
+        _outer.begun, _outer.abandoned = begun, abandoned
+        sys.set_asyncgen_hooks(_on_begun, _on_abandoned)

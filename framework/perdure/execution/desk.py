@@ -197,25 +197,28 @@ class Desk:
         changes: list[Op] = []
         steps: list[StepAsk] = []
         if fresh:
-            steps = [pending.ask for pending in fresh.values() if type(pending) is PendingStep]
+            for pending in fresh.values():
+                if type(pending) is PendingStep:
+                    steps.append(pending.ask)
+                else:
+                    changes.append(pending.opened())
             if steps:
-                changes = [(ops.ASKED, {"keys": [ask.key for ask in steps]})]
-            if len(steps) != len(fresh):
-                changes += [
-                    pending.opened() for pending in fresh.values() if type(pending) is not PendingStep
-                ]
-            self._fresh = {}
+                changes.insert(0, (ops.ASKED, {"keys": [ask.key for ask in steps]}))
+            fresh.clear()
         if self._sent:
             changes += self._sent
             self._sent = []
         if self._gone:
             changes += self._gone
             self._gone = []
-        turn = Turn(changes, steps, self._lines, self._values)
-        self._lines = []
-        self._values = {}
+        lines, values = self._lines, self._values
+        if lines:
+            self._lines = []
+        if values:
+            self._values = {}
         self._asks = 0
-        return turn
+        # What is empty is not given away: it is still the desk's own.
+        return Turn(changes, steps, lines or [], values or {})
 
     def rename(self, key: str, recorded: Op) -> None:
         """What is outstanding under this key is recorded under another path."""

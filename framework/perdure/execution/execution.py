@@ -90,9 +90,10 @@ class Execution:
 
     def release(self, op: Op) -> Turn:
         """Gives one recorded input to the body, and runs it until it is settled."""
+        if not self._late.units:
+            return self.release_recorded(op)
         turn = self.release_recorded(op)
-        if self._late.units:
-            self._late.take_into(turn, self._desk.pending)
+        self._late.take_into(turn, self._desk.pending)
         return turn
 
     def release_recorded(self, op: Op) -> Turn:
@@ -220,11 +221,12 @@ class Execution:
                 f"the body of run {self._desk.start.run_id} raised {type(error).__name__}; nothing of this turn is "
                 "recorded. A body that wants to stop returns or raises an error"
             ) from error
-        if self._winding_down and not (self._desk.pending and self._loop.live_tasks()):
+        desk = self._desk
+        if self._winding_down and not (desk.pending and self._loop.live_tasks()):
             return self._finish()
-        if not self._desk.pending:
+        if not desk.pending:
             raise stuck_at(self._main, self._loop.live_tasks())
-        return self._desk.close_turn()
+        return desk.close_turn()
 
     def _wind_down(self) -> None:
         """The body has ended: what it left behind is cancelled, and may clean up with steps of its own (B2)."""

@@ -72,9 +72,8 @@ class RunLoop(RefusingLoop):
 
     def open_turn(self, time_us: int) -> None:
         """A recorded input of this time is to be given to the body. Time never goes back, whoever says so."""
-        keeper = self._keeper
-        if time_us > keeper.now_us:
-            keeper.now_us = time_us
+        if time_us > self._keeper.now_us:
+            self._keeper.now_us = time_us
         self._budget = self._callbacks_max
 
     def run(self, opening: Callable[..., object], *args: Any) -> None:

@@ -12,7 +12,7 @@ from perdure.authoring.retry import Retry
 from perdure.authoring.sending import EventInput
 from perdure.authoring.steps import DEFAULT_OPTIONS, Executor, StepOptions, make_options
 from perdure.core.durations import Duration
-from perdure.core.ops import Op
+from perdure.core.ops import STEP_DONE, Op
 from perdure.execution import asks, fanout
 from perdure.execution.asks import ParentClose, Signal
 from perdure.execution.desk import LoopDesk
@@ -55,11 +55,13 @@ class StepRunner:
         desk = self._desk
         pending = desk.ask(desk.next_key(desk.here(), id), fn, args, kwargs, self._options)
         try:
-            op = await pending.future
+            name, fields = await pending.future
         except BaseException:
             desk.drop(pending)
             raise
-        return asks.read_step(pending, op)
+        if name == STEP_DONE:
+            return pending.ask.codec.decode(fields["result"])
+        return asks.read_step(pending, (name, fields))
 
     @overload
     async def map(
