@@ -21,6 +21,7 @@ from time import time_ns
 from typing import Any
 
 from perdure.app import App
+from perdure.authoring.lint import advice_for
 from perdure.cli.loading import NOT_LOADED, NotLoaded, Place, load
 from perdure.cli.places import shown_log
 from perdure.cli.printing import Printer, stamp
@@ -50,6 +51,9 @@ def main(fd: int, given: dict[str, Any]) -> int:
     how = Serving(given["log"], given["slots"], given["drain_s"], strict=True, blocked_s=2.0)
     if given["first"]:
         _introduce(app, how, printer)
+    for function in app.functions:
+        for advice in advice_for(function.body):
+            printer.say(f"  {printer.style('look', 'yellow')}   {advice}")
     try:
         return _work(app, how, printer, parent)
     finally:

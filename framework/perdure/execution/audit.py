@@ -103,7 +103,7 @@ def _reads_the_program() -> bool:
     while frame is not None:
         if frame.f_globals.get("__name__") in _READERS:
             return True
-        if frame.f_code.co_name == "_settle" and frame.f_globals.get("__name__") == "perdure.execution.loop":
+        if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "perdure.execution.loop":
             return False  # what called into the turn is none of the body's doing
         frame = frame.f_back
     return False

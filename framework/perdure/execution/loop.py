@@ -84,33 +84,30 @@ class RunLoop(RefusingLoop):
         outer = _running_loop()
         keep_hooks()
         _set_running_loop(self)
+        ready = self._ready
         try:
             opening(*args)
-            self._settle()
+            while ready:
+                self._budget -= 1
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    if self._budget < 0:
+                        raise self._too_long()
+                    try:
+                        handle._context.run(handle._callback, *handle._args)  # pyright: ignore[reportPrivateUsage, reportArgumentType, reportCallIssue]
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop outlives its callbacks
+                        self._keeper.callback_failed("exception in a callback", error)
         finally:
             _set_running_loop(outer)
 
-    def _settle(self) -> None:
-        ready = self._ready
-        take = ready.popleft
-        budget = self._budget
-        while ready:
-            budget -= 1
-            if budget < 0:
-                ready.clear()
-                raise TurnTooLong(
-                    f"a turn ran more than {self._callbacks_max:,} callbacks and did not settle: look for a loop "
-                    "that awaits nothing but asyncio.sleep(0), or that swallows cancellation"
-                )
-            handle = take()
-            if not handle._cancelled:
-                try:
-                    handle._context.run(handle._callback, *handle._args)  # pyright: ignore[reportPrivateUsage, reportArgumentType, reportCallIssue]
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop outlives its callbacks
-                    self._keeper.callback_failed("exception in a callback", error)
-        self._budget = budget
+    def _too_long(self) -> TurnTooLong:
+        self._ready.clear()
+        return TurnTooLong(
+            f"a turn ran more than {self._callbacks_max:,} callbacks and did not settle: look for a loop that awaits "
+            "nothing but asyncio.sleep(0), or that swallows cancellation"
+        )
 
     def wake(self, handle: PlainTimer) -> None:
         """A timer was recorded as fired: its callback is ready."""

@@ -30,9 +30,11 @@ class Pending:
         self.future = future
 
     def settle(self, op: Op) -> None:
-        """Gives the recorded input to whoever awaits it; inside the run's turn."""
-        if not self.future.done():
-            self.future.set_result(op)
+        """Gives the recorded input to whoever awaits it; inside the run's turn.
+
+        Nobody else completes the future, and once it is cancelled this is no longer outstanding.
+        """
+        self.future.set_result(op)
 
     def opened(self) -> Op:
         """The op that records it."""
