@@ -21,6 +21,7 @@ from workloads import STEPS, Sample, drive, make_app
 
 from perdure.logs import open_log
 from perdure.logs.contract import Log
+from perdure.worker.process import calm_collector
 
 Drive = Callable[[str, int, int, float], Awaitable[Sample]]
 
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--two-processes", action="store_true")
     args = parser.parse_args()
     size = QUICK if args.quick else FULL
+    calm_collector()  # as `perdure worker` does
     with tempfile.TemporaryDirectory(prefix="perdure-bench-", dir=args.folder) as folder:
         work = repetition(Path(folder), size, floor_first=args.floor_first, two_processes=args.two_processes)
         print(json.dumps({"size": asdict(size), "cells": asyncio.run(work)}))

@@ -12,7 +12,7 @@ from perdure.authoring.events import Event
 from perdure.authoring.functions import Function, OnError, make_function
 from perdure.authoring.registry import Registry
 from perdure.authoring.retry import Retry
-from perdure.authoring.sending import EventInput, to_event
+from perdure.authoring.sending import EventInput, checked_tags, to_event
 from perdure.authoring.steps import step
 from perdure.authoring.triggers import TriggerInput
 from perdure.client.client import Client
@@ -32,7 +32,7 @@ from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
-from perdure.worker.process import run_until_signalled
+from perdure.worker.process import calm_collector, run_until_signalled
 from perdure.worker.steps import LocalSteps
 
 E = TypeVar("E")
@@ -161,7 +161,8 @@ class App:
         log did not take it.
         """
         client = await self._connect().client()
-        many = not isinstance(event, str | Event | Mapping)
+        # Type checkers know better; callers without one do not.
+        many = isinstance(event, Iterable) and not isinstance(event, str | Event | Mapping)  # pyright: ignore[reportUnnecessaryIsInstance]
         if many and any(given is not None for given in (data, id, key, ts, v)):
             raise UsageError("a list of events takes no data=, id=, key=, ts= or v=; give each event its own")
         inputs = cast(Iterable[EventInput], event if many else (event,))
@@ -196,11 +197,12 @@ class App:
         With an `id` the run is started once; later calls get the existing run, for as long as it is kept (24 h after
         its end).
         """
-        self.functions.resolve(function)
+        function = self.functions.resolve(function)
+        tags = checked_tags(tags or {})
         client = await self._connect().client()
         run_id = client.new_run_id() if id is None else ids.named_run(function.id, id)
         started = self._start_event(client, function, event)
-        answer = await client.start_run(run_id, function.id, started, dict(tags or {}))
+        answer = await client.start_run(run_id, function.id, started, tags)
         return Handle(run_id, self._connect().client, function.codec, self.limits, answer)
 
     def _start_event(self, client: Client, function: Function[Any, Any], event: object) -> EventData:
@@ -284,6 +286,7 @@ class App:
             finally:
                 await self.close()
 
+        calm_collector()
         return run_until_signalled(serve, drain_timeout_s=drain_timeout)
 
     async def close(self) -> None:

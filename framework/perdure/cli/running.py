@@ -71,7 +71,7 @@ def worker(
     from perdure.cli.places import shown_log
     from perdure.cli.printing import Printer, stamp
     from perdure.cli.serving import Serving, functions_of, serving
-    from perdure.worker.process import run_until_signalled
+    from perdure.worker.process import calm_collector, run_until_signalled
 
     loaded = load(place_of(app))
     how = Serving(log, slots, _seconds(drain), brief=not verbose)
@@ -81,6 +81,7 @@ def worker(
     for line in functions_of(loaded) or [f"{loaded!r} has no function yet"]:
         printer.say(f"  on     {line}")
     printer.say("")
+    calm_collector()
     try:
         code = run_until_signalled(
             lambda: serving(loaded, how, printer, lambda: None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from perdure.errors import UsageError
 
-__all__ = ["run_until_signalled"]
+__all__ = ["calm_collector", "run_until_signalled"]
 
 T = TypeVar("T")
 
@@ -25,6 +26,19 @@ _MARGIN_S: Final = 10.0
 """Past the drain: for flushing, leaving the group and closing files. Then the process ends whatever hangs."""
 _AT_ONCE_S: Final = 2.0
 """What "at once" leaves to clean up."""
+_YOUNG_OBJECTS: Final = 10_000
+"""New objects after which the collector looks at the young ones; Python's own default is 700."""
+
+
+def calm_collector() -> None:
+    """Tunes the garbage collector of a process that is a worker and nothing else.
+
+    What is loaded by now stays for good and is not looked at again. A run makes some hundred objects that live for its
+    whole life, so looking at the young ones after every 700 finds little; that took 8 to 15 % of a worker's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 10, 10)
 
 
 def run_until_signalled(
