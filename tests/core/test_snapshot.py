@@ -12,6 +12,7 @@ from perdure.core.decide import ingest
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Fact, read_fact
 from perdure.core.fold import fold
+from perdure.core.routing import event_partition
 from perdure.core.state import PartitionState
 from perdure.errors import EncodingError
 from tests.core.journal import Journal, asked, done, event, portrait, run_done, started
@@ -201,3 +202,20 @@ def test_A10_a_zombies_older_set_does_not_count():
         j.append("Snapshotted", {"set": "99", "covers": 99, "crc": 1}, zombie) == "snapshot of a former owner"
     )
     assert j.state.sets[-1] == newer
+
+
+def test_A10_channels_stand_in_the_order_of_the_whole_after_one_was_acked_and_used_again():
+    here, there = (next(str(n) for n in range(99) if event_partition(str(n), 2) == p) for p in (0, 1))
+
+    def sends(key: str) -> tuple[str, dict[str, Any]]:
+        return "perdure.EventsSent", {"key": f"/{key}", "events": [event(id=key, key=key)]}
+
+    j = Journal(0, 2)
+    j.claim()
+    j.start("r")
+    j.commit("r", started(), sends(here), sends(there))
+    j.append("Commit", {"changes": [], "acks": [{"target": "e0", "seq": 1}]}, j.stamp())
+    chunks, covers = snapshot.take(j.state, len(j.entries)), len(j.entries)
+    j.commit("r", sends(here))
+    restored, _ = snapshot.restore(chunks, j.state.limits)
+    assert portrait(folded(restored, facts(j)[covers:])) == portrait(j.state)

@@ -1,4 +1,4 @@
-"""A zygote for each module, and places with a log for each test."""
+"""A zygote for each session, and places with a log for each test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.crash.processes import Place, Zygote
 MakePlace = Callable[..., Place]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def zygote() -> Iterator[Zygote]:
     made = Zygote()
     yield made

@@ -29,7 +29,7 @@ def kill_after_write(number: int, *, heard: bool) -> None:
     `heard`: the engine has read the write back and acted on it, and lines of the ledger do not count; else it has not
     heard of it. Appends are written one by one, so that there is such a point between any two of them.
     """
-    committer.GROUP_ENTRIES_MAX = 1  # type: ignore[misc]
+    committer.GROUP_ENTRIES_MAX = 1
     fuse = _Fuse(number, heard)
     enter, leave, hand_over = WriterQueue.__enter__, WriterQueue.__exit__, Bridge.hand_over
 
@@ -50,7 +50,7 @@ def kill_after_write(number: int, *, heard: bool) -> None:
             self.acks.append((lambda _outcome: _kill_soon(), 0))
         hand_over(self, ping)
 
-    WriterQueue.__enter__, WriterQueue.__exit__, Bridge.hand_over = entering, leaving, handing_over  # type: ignore[method-assign]
+    WriterQueue.__enter__, WriterQueue.__exit__, Bridge.hand_over = entering, leaving, handing_over
     if not heard:
         ledger.on_written.append(fuse.written)
 
@@ -87,7 +87,7 @@ def slow_disk(seconds: float) -> None:
         threading.Event().wait(seconds)
         return write(self, group)
 
-    Committer._write = writing  # type: ignore[method-assign]
+    Committer._write = writing
 
 
 class Zombie:
@@ -116,8 +116,8 @@ class Zombie:
             init(self, *args)
             zombie._committer = self
 
-        Tails.read, Committer._look, Committer._write = reading, looking, writing  # type: ignore[method-assign]
-        Committer.__init__ = making  # type: ignore[method-assign]
+        Tails.read, Committer._look, Committer._write = reading, looking, writing
+        Committer.__init__ = making
 
     async def pause(self) -> None:
         """Stops this process, the first time that any process of this folder comes here."""

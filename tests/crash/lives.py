@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def work(
         drain(self)
         ledger.note("draining")
 
-    Engine.start, Engine.drain = starting, draining  # type: ignore[method-assign]
+    Engine.start, Engine.drain = starting, draining
     return make_app(folder, **options).run_worker(drain_timeout=drain_s)
 
 
@@ -148,4 +149,4 @@ def send_all(folder: str, items: list[tuple[str, int]], kill_at: int | None = No
     return 0
 
 
-LIVES = {life.__name__: life for life in (whole, work, produce, send_all)}
+LIVES: dict[str, Callable[..., int]] = {life.__name__: life for life in (whole, work, produce, send_all)}

@@ -48,13 +48,15 @@ class Zygote:
         )
 
     def command(self, **command: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
@@ -76,12 +78,13 @@ class Child:
 
     def wait(self, within_s: float = WITHIN_S) -> int:
         """Its exit code, once it has ended."""
-        if self.code is None:
+        code = self.code
+        if code is None:
             ready = select.select([self._fd], [], [], within_s)[0]
             assert ready, f"{self.life} ({self.pid}) does not end within {within_s:g} s\n{self.errors()}"
-            self.code = self._zygote.command(reap=self.pid)["code"]
+            code = self.code = int(self._zygote.command(reap=self.pid)["code"])
             os.close(self._fd)
-        return self.code
+        return code
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

@@ -72,6 +72,16 @@ async def poison(run: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def late_poison(run: str) -> None:
+    """Fails once, and kills its worker from then on."""
+    from perdure import current_step
+
+    with effect(run):
+        if current_step().attempt == 1:
+            raise Refused("not yet")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 async def long(run: str, n: int, seconds: float) -> int:
     with effect(run, n):
         await asyncio.sleep(seconds)
@@ -227,6 +237,11 @@ async def poisoned_beside_a_timer(ctx: Ctx) -> None:
     await asyncio.gather(ctx.step.sleep("nap", 0.01), ctx.step.run("poison", poison, ctx.run_id))
 
 
+async def poisoned_late(ctx: Ctx) -> None:
+    policy = Retry(limit=6, initial=0.01, factor=1.0, jitter=0)
+    await ctx.step.options(retry=policy).run("poison", late_poison, ctx.run_id)
+
+
 async def gated_then_flaky(ctx: Ctx) -> str:
     policy = Retry(limit=6, initial=0.01, factor=1.0, jitter=0)
     return await ctx.step.options(retry=policy).run("work", opens_then_fails, ctx.run_id, 5)
@@ -254,8 +269,9 @@ def _declared() -> App:
     app = App("crash", log="memory:")
     for body in (sequence, fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
-    for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, gated_then_flaky, paused):
+    for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, poisoned_late, paused):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
+    app.function(on="crash/gated_then_flaky", retries=0)(gated_then_flaky)
     app.function(on="crash/pay", retries=0)(paying)
     app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
     app.function(retries=0)(child)

@@ -41,7 +41,10 @@ def test_a13_a_result_comes_across_the_death_of_the_worker(place: Callable[..., 
     assert as_client(here, client) == "a"
     assert here.children[-1].stop() == 0
     verdict.check(
-        verdict.read(here.folder), ledger.read(here.folder), verdict.Counter({("door", "completed", "a"): 1}), kills=2
+        verdict.read(here.folder),
+        ledger.read(here.folder),
+        verdict.Counter({("door", "completed", "a"): 1}),
+        kills=2,
     )
 
 
@@ -56,7 +59,8 @@ def test_a13_an_answer_that_died_with_its_owner_is_asked_for_again(place: Callab
         kill_at += 1
         here = place()
     story = verdict.read(here.folder)
-    assert story.ended and not story.kinds("Released")
+    assert story.ended
+    assert not story.kinds("Released")
     (run_id,) = story.ended
 
     async def client(app: App) -> int:

@@ -25,7 +25,9 @@ Items = list[tuple[str, int]]
 class Death:
     """A life that ends after its n-th write, and the lives that follow until one comes to its end."""
 
-    def __init__(self, make: MakePlace, items: Items, *kill_at: int, heard: bool, partitions: int = 2) -> None:
+    def __init__(
+        self, make: MakePlace, items: Items, *kill_at: int, heard: bool, partitions: int = 2
+    ) -> None:
         self.place = make(items=items, partitions=partitions)
         self.items = items
         self.kill_at = kill_at

@@ -1,4 +1,4 @@
-"""50 times kill -9 at random moments under load: two workers on one file, a sender, nothing lost and nothing doubled."""
+"""50 times kill -9 at random moments under load: two workers on one file, a sender, nothing lost or doubled."""
 
 from __future__ import annotations
 

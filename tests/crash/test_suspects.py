@@ -38,7 +38,9 @@ def all_ended(here: Place) -> bool:
 def died(story: verdict.Story) -> list[str]:
     """The functions of runs that were failed because a step of theirs had killed its worker."""
     found = [run for run in story.runs() if run.error is not None]
-    return [run.function for run in found if run.error is not None and "the worker died" in run.error["message"]]
+    return [
+        run.function for run in found if run.error is not None and "the worker died" in run.error["message"]
+    ]
 
 
 def alone(story: verdict.Story, key: str) -> int:
@@ -123,3 +125,12 @@ def test_a8_a_poison_beside_a_due_timer_is_found(place: Callable[..., Place]) ->
     worker, _ = live_on(here, disk_s=0.02)
     assert worker.stop() == 0
     assert died(verdict.read(here.folder)) == ["poisoned-beside-a-timer"]
+
+
+def test_a8_a_poison_that_kills_in_a_later_attempt_is_found(place: Callable[..., Place]) -> None:
+    """An attempt after a pause is in flight, too, although the log still has the time when it was due."""
+    here = place(partitions=2)
+    send_event(here, "crash/poisoned_late", {}, id="poison")
+    worker, _ = live_on(here)
+    assert worker.stop() == 0
+    assert died(verdict.read(here.folder)) == ["poisoned-late"]

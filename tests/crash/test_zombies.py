@@ -47,7 +47,9 @@ def test_promise_3_appends_of_a_paused_zombie_are_void(place: Callable[..., Plac
     begins = [line for line in executed if line.what == "begin"]
     assert {line.pid for line in begins} == {zombie.pid, successor.pid}
     assert len(begins) == 2
-    assert len({(line.args, line.attempt) for line in executed}) == 1  # the same, so that the outside world can tell
+    assert (
+        len({(line.args, line.attempt) for line in executed}) == 1
+    )  # the same, so that the outside world can tell
     assert all(line.pid == successor.pid for line in lines if line.key.endswith("/last"))
 
 

@@ -43,7 +43,9 @@ def born(life: str, arguments: dict[str, Any]) -> int:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="perdure-crash-") as folder:
-        LIVES["whole"](folder, [(name, 1) for name in SCENARIOS])  # what is made at the first use is inherited
+        LIVES["whole"](
+            folder, [(name, 1) for name in SCENARIOS]
+        )  # what is made at the first use is inherited
     assert threading.active_count() == 1, "a process with threads cannot be forked"
     gc.freeze()
     children: set[int] = set()

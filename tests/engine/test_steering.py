@@ -148,3 +148,26 @@ async def test_a_def_body_out_of_tries_fails() -> None:
         run = await env.start(work)
         await env.advance("10m")
         assert (run.status, run.error and run.error["type"]) == ("failed", "ConnectionError")
+
+
+async def test_a_def_body_that_raises_while_it_is_replayed_is_tried_again() -> None:
+    a = app()
+    down = False
+
+    @a.function(retry=Retry(limit=5, initial="1m", jitter=0))
+    def work(ctx: SyncContext) -> int:
+        if down:
+            raise ConnectionError("the database of the body is away")
+        ctx.step.sleep("nap", "1h")
+        return ctx.step.run("double", double, 4)
+
+    async with environment(a) as env:
+        run = await env.start(work)
+        await env.crash_worker()
+        down = True
+        await env.start_worker()
+        await env.advance("1h")
+        assert run.status == "running"
+        down = False
+        await env.advance("2h")
+        assert run.result == 8

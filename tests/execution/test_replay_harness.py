@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.execution import programs_more
 from tests.execution.harness import Body, check_replay, run_live
 from tests.execution.programs import PROGRAMS, UNORDERED
+
+assert programs_more, "its bodies are in the tables"
 
 SEEDS = 150
 

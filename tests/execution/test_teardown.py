@@ -169,21 +169,24 @@ def test_a3_what_refuses_to_end_is_buried(catching: type[BaseException]) -> None
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_a3_stubborn_by_other_calls_of_the_loop() -> None:
+    caught: list[str] = []
+
     async def stubborn(ctx: Context) -> None:
         while True:
             try:
                 await asyncio.sleep(1)
-            except BaseException:
-                pass
+            except BaseException as error:
+                caught.append(type(error).__name__)
             try:
                 await asyncio.gather(asyncio.sleep(1), asyncio.sleep(1))
-            except BaseException:
-                pass
+            except BaseException as error:
+                caught.append(type(error).__name__)
 
     run = Driver(stubborn)
     buried = graveyard.buried
     run.execution.teardown()
     assert graveyard.buried == buried + 1
+    assert set(caught) == {"Evicted"}
 
 
 def test_a3_the_graveyard_is_bounded() -> None:

@@ -53,6 +53,7 @@ PARTITION: Body = {
     "sets": [{"set": "00042", "covers": 42, "crc": 1}],
     "clean": False,
     "unclean": True,
+    "alone": "r1/charge",
 }
 LIVE: Body = {
     "id": RUN,

@@ -46,6 +46,11 @@ class Registry:
 
     def resolve(self, function: str | Function[Any, Any]) -> Function[Any, Any]:
         """The function of an id, or the one given if it is of this registry. Raises UsageError for any other."""
+        # Type checkers know better; callers without one do not.
+        if not isinstance(function, str | Function):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(
+                f"{function!r:.80} is not a function of this app; give what @app.function made of it, or its id"
+            )
         function_id = function if isinstance(function, str) else function.id
         found = self._functions.get(function_id)
         if found is not None and (isinstance(function, str) or found is function):

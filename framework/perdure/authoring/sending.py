@@ -19,11 +19,12 @@ from perdure.core.ops import EventData
 from perdure.core.paths import path_value
 from perdure.errors import EncodingError, InvalidEvent, UsageError
 
-__all__ = ["EventInput", "to_event"]
+__all__ = ["EventInput", "checked_tags", "to_event"]
 
 EventInput = Event | str | Mapping[str, Any]
 """A typed event, a name (with data beside it), or {"name", "data", "id", "key", "ts", "v"}."""
 
+_TAGS_MAX: Final = 64
 _FIELDS: Final = ("name", "data", "id", "key", "ts", "v")
 
 
@@ -74,6 +75,17 @@ def to_event(
         "data": encoded,
         "trace": None,
     }
+
+
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a run. Raises UsageError for too many of them, and for what is not a short text."""
+    if len(tags) > _TAGS_MAX:
+        raise UsageError(f"a run may have {_TAGS_MAX} tags, not {len(tags)}; put the rest into the event's data")
+    for name, value in tags.items():
+        for text in (name, value):
+            if fault := text_fault(text):
+                raise UsageError(f"the tag {name!r:.80}={value!r:.80}: {text!r:.80} {fault}")
+    return dict(tags)
 
 
 def _unpacked(event: Mapping[str, Any], data: object, given: dict[str, Any]) -> tuple[Any, object]:

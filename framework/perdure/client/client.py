@@ -122,6 +122,8 @@ class Client:
         client: str | None,
         headers: Mapping[str, bytes] = COMMAND,
     ) -> None:
+        if not run_id.isprintable():
+            raise RunNotFound(f"no run can have the id {run_id!r:.80}")
         command = {"id": command_id, "run": run_id, "client": client, "body": (f"perdure.{name}", body)}
         partition = routing.run_partition(run_id, self.log.partitions)
         if partition >= self.log.partitions:

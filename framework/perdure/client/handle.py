@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from perdure.authoring.names import text_fault
 from perdure.authoring.payloads import Codec
 from perdure.client.client import Client, Reply
 from perdure.core import payload
 from perdure.core.durations import Duration, to_us
 from perdure.core.limits import Limits
-from perdure.errors import PayloadTooLarge, RunCancelled, RunFailed
+from perdure.errors import PayloadTooLarge, RunCancelled, RunFailed, UsageError
 
+REASON_BYTES_MAX = 1_024
 R = TypeVar("R")
 Connect = Callable[[], Awaitable[Client]]
 
@@ -79,12 +81,15 @@ class Handle(Generic[R]):
         The body sees `asyncio.CancelledError` and may clean up with further steps; `force=True`, or a second
         call, skips that. Nothing happens to a run that has ended.
         """
-        client = await self._connect()
-        await client.command(self.run_id, "CancelAsk", {"reason": reason, "force": force})
+        body = {"reason": _reason(reason), "force": force}
+        await (await self._connect()).command(self.run_id, "CancelAsk", body)
 
     async def signal(self, name: str, data: object = None, *, id: str | None = None) -> None:  # noqa: A002
         """Sends a signal to the run, also before it waits for one. `id` deduplicates re-sends."""
-        encoded = payload.dumps(data)
+        for what, text in (("name", name), ("id", id)):
+            if (what == "name" or text is not None) and (fault := text_fault(text)):
+                raise UsageError(f"the {what} {text!r:.80} of a signal {fault}")
+        encoded = payload.dumps(data, what=f"the data of signal {name!r}")
         if len(encoded) > self._limits.payload_bytes_max:
             raise PayloadTooLarge(
                 f"the data of signal {name!r} has {len(encoded)} bytes, at most {self._limits.payload_bytes_max} fit;"
@@ -95,8 +100,14 @@ class Handle(Generic[R]):
 
     async def pause(self, *, reason: str = "") -> None:
         """Starts no more steps until `resume`; attempts in flight are recorded."""
-        await (await self._connect()).command(self.run_id, "PauseAsk", {"reason": reason})
+        await (await self._connect()).command(self.run_id, "PauseAsk", {"reason": _reason(reason)})
 
     async def resume(self) -> None:
         """Lets a paused or parked run go on, over its recorded steps, with the code of the day."""
         await (await self._connect()).command(self.run_id, "ResumeAsk", {"reason": ""})
+
+
+def _reason(reason: object) -> str:
+    if isinstance(reason, str) and len(reason.encode(errors="surrogatepass")) <= REASON_BYTES_MAX:
+        return reason.encode(errors="backslashreplace").decode()
+    raise UsageError(f"the reason {reason!r:.80} must be a string of at most {REASON_BYTES_MAX} bytes")

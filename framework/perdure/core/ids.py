@@ -48,12 +48,13 @@ def placement(run_id: str) -> tuple[int, int] | None:
 def named_run(function_id: str, chosen: str) -> str:
     """The id of a run that a user named: unique within its function."""
     if (
-        not chosen
+        not isinstance(chosen, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        or not chosen
         or len(chosen.encode("utf-8", "surrogatepass")) > RUN_ID_BYTES_MAX
         or not chosen.isprintable()
     ):
         raise UsageError(
-            f"a run id must have 1 to {RUN_ID_BYTES_MAX} bytes of printable text, not {chosen[:80]!r}"
+            f"a run id must have 1 to {RUN_ID_BYTES_MAX} bytes of printable text, not {chosen!r:.80}"
         )
     return f"{function_id}/{chosen}"
 

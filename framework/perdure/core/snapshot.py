@@ -174,6 +174,7 @@ def partition_body(state: PartitionState) -> Body:
         "sets": state.sets,
         "clean": state.clean,
         "unclean": state.unclean,
+        "alone": state.alone,
     }
 
 
@@ -190,6 +191,7 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
         "sets",
         "clean",
         "unclean",
+        "alone",
     ):
         setattr(state, name, body[name])
     for name in ("inbound", "outbound", "origins", "voids"):

@@ -175,6 +175,8 @@ class PartitionState:
     """The last owner left in good order."""
     unclean: bool = False
     """The present owner took over from one that did not."""
+    alone: str = ""
+    """The suspect that was started with no other beside it, by its idempotency key (A8)."""
     time: int = 0
     """Partition time: the largest accepted append time (µs)."""
     config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": []})

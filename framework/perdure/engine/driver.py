@@ -74,6 +74,10 @@ class Driver(Protocol):
         """The op that parks a run."""
         ...
 
+    def body_raised(self, run: Run, resident: Resident, error: BaseException) -> None:
+        """A `def` body raised on the way to where its record ends: it is tried again, or the run fails."""
+        ...
+
     def plain_commit(self, run: Run, changes: list[Op]) -> None:
         """A commit of a run that has no coroutine in memory."""
         ...

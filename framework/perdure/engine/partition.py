@@ -63,6 +63,7 @@ class Partition:
         self._following = True
         self._services.follow(Topic.JOURNAL, self.number, self._position)
         if self._position >= end:
+            self._catch_up_to = -1
             self._claim()
 
     # ------------------------------------------------------------------ claims

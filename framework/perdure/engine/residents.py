@@ -16,6 +16,7 @@ from perdure.engine.life import Life
 from perdure.engine.resident import Resident, Step
 from perdure.engine.waking import Waking
 from perdure.errors import NonDeterminismError, PerdureError
+from perdure.execution.failures import failure_of
 from perdure.execution.model import Turn
 from perdure.execution.sync_execution import SyncExecution
 
@@ -75,6 +76,8 @@ class Residents:
         run = self.state.runs.get(run_id)
         if run is None or not run.live or not self.life.acting:
             return
+        if self._waking.hold(lambda: self.activate(run_id)):
+            return
         resident = self.residents.get(run_id)
         if resident is None and not inbox.without_body(self, run):
             resident = self._waking.wake(run)
@@ -112,6 +115,8 @@ class Residents:
         pending = run.pending.get(key)
         if pending is None or pending.due != due or run.status in STILL:
             return
+        if self._waking.hold(lambda: self.fire(run_id, key, due)):
+            return
         resident = self.residents.get(run_id) or self._waking.wake(run)
         if resident is None:
             return
@@ -119,6 +124,10 @@ class Residents:
             resident.missed.append((key, due))
         elif key == BODY:
             if isinstance(resident.execution, SyncExecution):
+                # What came due while the body could not be brought this far waits behind the next try.
+                now = self.services.clock.now()
+                overdue = [(k, p.due) for k, p in run.pending.items() if p.due is not None and p.due <= now]
+                resident.missed += [(k, due) for k, due in overdue if k != BODY]
                 self.compute(resident, None, resident.execution.rerun)
         elif pending.kind == "step":
             self.attempts.retry(run, resident, key)
@@ -229,6 +238,17 @@ class Residents:
                 end[1]["handler"] = function.on_failure.id if function.on_failure is not None else None
         resident.end = end
         self.end_if_quiet(resident)
+
+    def body_raised(self, run: Run, resident: Resident, error: BaseException) -> None:
+        """A `def` body raised on the way to where its record ends: it is tried again, or the run fails."""
+        again = self.attempts.body_failed(resident, error)
+        time = self.tick(resident)
+        self.let_go(resident)
+        if again is None:
+            handler = resident.function.on_failure
+            failed = {"time": time, "error": failure_of(error), "handler": handler.id if handler else None}
+            again = (ops.RUN_FAILED, failed)
+        self.plain_commit(run, [again])
 
     def end_if_quiet(self, resident: Resident) -> None:
         """Books the end once the last attempt is over."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perdure.core import codec, ids
 from perdure.core.facts import Fact
 from perdure.core.state import STILL, Run
@@ -9,6 +11,7 @@ from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
 from perdure.engine.resident import Resident
 from perdure.errors import PerdureError
+from perdure.execution.conditions import BodyRaised
 from perdure.execution.model import RunStart
 
 SLICE = 100
@@ -22,6 +25,8 @@ class Waking:
         self._driver = driver
         self._todo: list[str] = []
         self._careful = False
+        self._noting = False
+        self._held: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------------ after a claim
 
@@ -33,11 +38,12 @@ class Waking:
             {"run": run.id, "key": key, "alone": False}
             for run in busy
             for key, pending in run.pending.items()
-            if pending.kind == "step" and pending.due is None
+            if pending.kind == "step" and (pending.due is None or pending.due <= state.time)
         ]
         self._todo = [run.id for run in reversed(busy)]
         self._careful = state.unclean
         if state.unclean and in_flight:
+            self._noting = True
             self._driver.life.append("Resumed", {"steps": in_flight}, self._noted)
         else:
             self._slice()
@@ -45,9 +51,19 @@ class Waking:
     @property
     def busy(self) -> bool:
         """Whether runs are still to be woken."""
-        return bool(self._todo)
+        return bool(self._todo or self._held)
+
+    def hold(self, later: Callable[[], None]) -> bool:
+        """Whether nothing may be woken yet, since what was in flight is not noted (A8); then it is done after that."""
+        if self._noting:
+            self._held.append(later)
+        return self._noting
 
     def _noted(self, _fact: Fact, _void: str | None) -> None:
+        self._noting = False
+        held, self._held = self._held, []
+        for later in held:
+            later()
         self._slice()
 
     def _has_work(self, run: Run) -> bool:
@@ -122,6 +138,8 @@ class Waking:
             resident.busy = False
             if resident.dead:
                 execution.teardown()
+            elif isinstance(result, BodyRaised):
+                driver.body_raised(run, resident, result.__cause__ or result)
             elif isinstance(result, PerdureError):
                 self._unfit(run, resident, result)
             elif isinstance(result, BaseException):

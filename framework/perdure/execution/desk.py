@@ -28,12 +28,11 @@ from perdure.execution.handles import PlainTimer
 from perdure.execution.loop import RunLoop
 from perdure.execution.model import LogLine, RunStart, StepAsk, Turn
 from perdure.execution.pending import Pending, PendingPlainTimer, PendingStep
-from perdure.execution.tasks import RunTask, Scope
+from perdure.execution.tasks import RunTask, Scope, current_task
 
 __all__ = ["Desk", "Functions", "LoopDesk", "nested_step", "placed_child", "snapshot_of"]
 
 _running_loop = asyncio._get_running_loop
-_current_task = asyncio.current_task
 
 _DECLARED_MAX = 1024
 _declared: dict[Callable[..., Any], tuple[StepOptions, Codec[Any]]] = {}
@@ -242,36 +241,15 @@ class LoopDesk(Desk):
         super().__init__(function, start, limits, **more)
         self.loop = RunLoop(start.run_id, self, callbacks_max=limits.turn_callbacks_max)
 
-    def here(self) -> RunTask:
+    def here(self) -> RunTask | Scope:
         loop = self.loop
         if _running_loop() is not loop or self.dead:
             if not self.dead and in_step():
                 raise nested_step()
             loop.refuse()
-        return _current_task(loop)  # pyright: ignore[reportReturnType]
-
-    def ask_here(
-        self,
-        step_id: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: StepOptions,
-    ) -> PendingStep:
-        """`here`, `next_key` and `ask` in one: what nearly all turns do."""
-        task = self.here()
-        key = self.next_key(task, step_id)
-        if fn not in _declared or self.strict or options is not DEFAULT_OPTIONS or self.dead:
-            return self.ask(key, fn, args, kwargs, options)
-        options, codec = _declared[fn]
-        shown = key[key.index("/") + 1 :]
-        ask = StepAsk(key, shown, fn, args, kwargs, options, codec, copy_context(), self.now_us)
-        pending = PendingStep(key, asyncio.Future(loop=self.loop), ask)
-        self._asks += 1
-        if self._asks > self._asks_max:
-            raise self._too_many()
-        self.pending[key] = self._fresh[key] = pending
-        return pending
+            # It refused too often to be told: outside of a turn, too, its calls must suspend and not raise.
+            return current_task(loop) or loop.callbacks
+        return current_task(loop)
 
     def future(self) -> asyncio.Future[Op]:
         # A plain one: only the coroutine that asks ever sees it, so its hash does not matter.
@@ -289,7 +267,7 @@ class LoopDesk(Desk):
 
     def timer_set(self, timer: PlainTimer) -> None:
         """asyncio set a timer."""
-        task = _current_task(self.loop)
+        task = current_task(self.loop)
         scope: Any = self.loop.callbacks if task is None else task
         repeat = scope.counts.get("~timer", 0)
         scope.counts["~timer"] = repeat + 1

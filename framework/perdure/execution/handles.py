@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from perdure.execution.loop import RunLoop
+from typing import Any, Protocol
 
 __all__ = ["PlainTimer", "ReadyHandle"]
 
@@ -37,6 +34,18 @@ class ReadyHandle(asyncio.Handle):
         self._args = _NO_ARGS
 
 
+class TimerLoop(Protocol):
+    """The loop that a timer belongs to."""
+
+    def wake(self, handle: PlainTimer) -> None:
+        """It was recorded as fired."""
+        ...
+
+    def drop_timer(self, timer: PlainTimer) -> None:
+        """It was cancelled."""
+        ...
+
+
 class PlainTimer(asyncio.TimerHandle):
     """A timer that asyncio itself set (`sleep`, `timeout`, `wait_for`): durable like the run's own."""
 
@@ -50,7 +59,7 @@ class PlainTimer(asyncio.TimerHandle):
         when: float,
         callback: Callable[..., Any],
         args: tuple[Any, ...],
-        loop: RunLoop,
+        loop: TimerLoop,
         context: Context,
     ) -> None:
         self._when = when

@@ -22,14 +22,13 @@ from perdure.execution.asyncgens import Generators, keep_hooks
 from perdure.execution.conditions import Evicted
 from perdure.execution.handles import PlainTimer, ReadyHandle
 from perdure.execution.refused import RefusingLoop
-from perdure.execution.tasks import RunFuture, RunTask, Scope, child_path, hash_base
+from perdure.execution.tasks import RunFuture, RunTask, Scope, child_path, current_task, hash_base
 
 __all__ = ["Keeper", "RunLoop", "TurnTooLong"]
 
 # The C versions behind asyncio's own API; they take no lock and raise no audit event.
 _running_loop = asyncio._get_running_loop
 _set_running_loop = asyncio._set_running_loop
-_current_task = asyncio.current_task
 
 _REFUSALS_MAX = 50
 """How often a loop that is torn down raises Evicted; after that its calls just never come back (A3)."""
@@ -210,8 +209,8 @@ class RunLoop(RefusingLoop):
                 "as_completed starts bare coroutines in an order that differs on replay; create the tasks first: "
                 "as_completed([asyncio.create_task(c) for c in ...])"
             )
-        parent = _current_task(self)
-        path = child_path(self.callbacks if parent is None else parent)  # pyright: ignore[reportArgumentType]
+        parent = current_task(self)
+        path = child_path(self.callbacks if parent is None else parent)
         return self._start(coro, path, name, copy_context() if context is None else context)
 
     def create_main(self, coro: Coroutine[Any, Any, Any], context: Context) -> RunTask:

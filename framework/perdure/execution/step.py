@@ -53,7 +53,7 @@ class StepRunner:
         decoded from what was recorded. Raises StepError when the step is out of attempts.
         """
         desk = self._desk
-        pending = desk.ask_here(id, fn, args, kwargs, self._options)
+        pending = desk.ask(desk.next_key(desk.here(), id), fn, args, kwargs, self._options)
         try:
             name, fields = await pending.future
         except BaseException:

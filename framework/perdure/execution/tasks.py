@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import asyncio.tasks
+import sys
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from perdure.execution.loop import RunLoop
+__all__ = ["RunFuture", "RunTask", "Scope", "child_path", "current_task", "hash_base"]
 
-__all__ = ["RunFuture", "RunTask", "Scope", "child_path", "hash_base"]
+current_task: Callable[[Any], Any] = asyncio.current_task
+"""The task of a loop that is running. Written in C, and in 3.11, where it is not, the lookup that it does."""
+if sys.version_info < (3, 12):
+    current_task = asyncio.tasks._current_tasks.get  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
 
 
 def hash_base(run_id: str) -> int:
@@ -46,7 +50,7 @@ class RunTask(asyncio.Task[Any]):
     def __init__(
         self,
         coro: Coroutine[Any, Any, Any],
-        loop: RunLoop,
+        loop: asyncio.AbstractEventLoop,
         path: str,
         number: int,
         name: str | None,
@@ -70,7 +74,7 @@ class RunFuture(asyncio.Future[Any]):
 
     __slots__ = ("number",)
 
-    def __init__(self, loop: RunLoop, number: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
         self.number = number
         super().__init__(loop=loop)
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.tasks
+import atexit
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from perdure.execution.conditions import Evicted
 from perdure.execution.desk import LoopDesk
 from perdure.execution.tasks import RunTask
-
-if TYPE_CHECKING:
-    from perdure.execution.execution import Execution
 
 __all__ = ["Graveyard", "forget", "graveyard", "register", "tear_down"]
 
@@ -47,6 +46,13 @@ class Graveyard:
             self.pushed_out += 1
             self._kept.popleft()
 
+    def seal(self) -> None:
+        """At the end of the process: what is kept, and each body that still stands, is never finalized.
+
+        Python would close them while it takes the modules apart: a body that catches everything then spins for ever.
+        """
+        _make_immortal((*self._kept, *_live))
+
 
 graveyard = Graveyard()
 """The one of this process."""
@@ -55,7 +61,7 @@ _live: set[Any] = set()
 """Executions that are not torn down. Dropping the last reference to one must not leave it to the collector."""
 
 
-def register(execution: Execution) -> None:
+def register(execution: object) -> None:
     """From now on this execution lives until it is torn down."""
     _live.add(execution)
 
@@ -65,7 +71,17 @@ def forget(execution: object) -> None:
     _live.discard(execution)
 
 
-def tear_down(execution: Execution, desk: LoopDesk, graves_max: int) -> None:
+def _make_immortal(things: Iterable[object]) -> None:
+    for thing in things:
+        import ctypes  # only a process that has such things pays for it
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+atexit.register(graveyard.seal)
+
+
+def tear_down(execution: object, desk: LoopDesk, graves_max: int) -> None:
     """Unwinds all tasks of a body. Nothing that its code does meanwhile is recorded, logged or run."""
     if desk.dead:
         return

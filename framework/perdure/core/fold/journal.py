@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure.core import effects
+from perdure.core import effects, ids
 from perdure.core.facts import UNDECODABLE, Fact
 from perdure.core.fold import aging, commands, messages, runs
 from perdure.core.ops import ENDS
@@ -70,6 +70,8 @@ def _commit(state: PartitionState, fact: Fact) -> str | None:
         queue = state.outbox.get(ack["target"])
         while queue and queue[0][0] <= ack["seq"]:
             queue.popleft()
+        if queue is not None and not queue:
+            del state.outbox[ack["target"]]  # a snapshot holds no empty ones, and their order is state
     return None
 
 
@@ -200,18 +202,25 @@ def _released(state: PartitionState, fact: Fact) -> str | None:
     if not _owned(state, fact):
         return "release of a former owner"
     state.clean = True
+    state.alone = ""
     return None
 
 
 def _resumed(state: PartitionState, fact: Fact) -> str | None:
     if not _owned(state, fact):
         return "note of a former owner"
+    before, state.alone = state.alone, ""
     for suspect in fact.body["steps"]:
         run = state.run(suspect["run"])
         pending = run.pending.get(suspect["key"]) if run else None
-        if pending is not None:
-            pending.suspect += not suspect["alone"]
-            pending.alone += suspect["alone"]
+        if run is None or pending is None:
+            continue
+        step = ids.idempotency_key(run.id, suspect["key"])
+        if suspect["alone"]:
+            state.alone = step  # it is about to start; only the death of its worker counts against it
+        else:
+            pending.suspect += 1
+            pending.alone += step == before
     state.unclean = False
     return None
 

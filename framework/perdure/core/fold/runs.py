@@ -269,6 +269,8 @@ def _attempt_failed(state: PartitionState, _fact: Fact, run: Run, body: Body) ->
     if pending is None:  # the first attempts of a step that no commit has named yet
         pending = run.pending[body["key"]] = Pending("step")
     pending.attempt, pending.due = body["attempt"], body["retry_at"]
+    if state.alone == ids.idempotency_key(run.id, body["key"]):
+        state.alone = ""  # its worker has survived it
     state.effects.append(effects.Arm(run.id, body["key"], body["retry_at"]))
 
 
