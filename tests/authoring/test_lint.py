@@ -21,7 +21,7 @@ async def careless(ctx: Any) -> None:
     random.random()
     os.getenv("HOME")
     threading.Thread(target=print)
-    time.sleep(0)  # noqa: ASYNC251
+    time.sleep(0)
 
 
 async def careful(ctx: Any) -> None:
@@ -49,7 +49,9 @@ def test_B3_clocks_randomness_and_threads_are_named_with_their_line_and_a_way_ou
         "time.sleep()",
     ]
     line = careless.__code__.co_firstlineno + 1
-    assert str(found[0]) == f"{__file__}:{line}: time.time() in a body: another value on replay; use ctx.now()"
+    assert (
+        str(found[0]) == f"{__file__}:{line}: time.time() in a body: another value on replay; use ctx.now()"
+    )
 
 
 def test_B3_what_is_derived_or_done_in_a_step_is_fine() -> None:

@@ -97,7 +97,8 @@ def test_A6_a_late_commit_does_not_count_on_a_state_it_was_not_decided_on():
 
 def test_a_commit_over_two_runs_counts_as_a_whole_or_not_at_all():
     j = led()
-    j.start("r"), j.start("s", command="c9")
+    j.start("r")
+    j.start("s", command="c9")
     prev = [j.state.runs[r].prev for r in ("r", "s")]
     j.commit("s", started(), asked("/x"))
     changes = [
@@ -128,9 +129,8 @@ def test_B12_an_inbox_is_bounded_and_says_so():
     j.claim()
     j.start("r")
     j.commit("r", started(), asked("/a"))
-    for n in range(3):
-        void = j.command("r", "SignalSend", {"name": "s", "data": b"1"}, id=f"s{n}")
-    assert void == "inbox full"
+    voids = [j.command("r", "SignalSend", {"name": "s", "data": b"1"}, id=f"s{n}") for n in range(3)]
+    assert voids == [None, None, "inbox full"]
 
 
 def test_the_end_of_a_run_answers_who_waits():

@@ -16,7 +16,7 @@ from perdure.errors import UsageError
 
 def event(data: object = None) -> EventData:
     encoded = data if isinstance(data, bytes) else dumps(data or {})
-    return {"name": "a/b", "id": "i1", "ts": 5, "key": "k", "v": None, "data": encoded}
+    return {"name": "a/b", "id": "i1", "ts": 5, "key": "k", "v": None, "trace": None, "data": encoded}
 
 
 @pytest.mark.parametrize(

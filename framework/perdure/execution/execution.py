@@ -211,7 +211,8 @@ class Execution:
             self._loop.run(opening, *args)
             if self._main.done():  # pyright: ignore[reportOptionalMemberAccess]
                 self._wind_down()
-        except TurnTooLong as error:
+        except TurnTooLong as too_long:
+            error = self._desk.asked_too_much() or too_long
             self._desk.discard_turn()
             self._desk.drop_all()
             return self._end(failed_end(self._desk, error), error)
