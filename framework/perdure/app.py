@@ -170,9 +170,18 @@ class App:
         await client.send(events)
         return [e["id"] for e in events]
 
-    def send_sync(self, event: Events, data: object = None, **envelope: Any) -> list[str]:
+    def send_sync(
+        self,
+        event: Events,
+        data: object = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        key: str | None = None,
+        ts: datetime | float | None = None,
+        v: str | None = None,
+    ) -> list[str]:
         """`send` for code without an event loop; blocks until the events are durable."""
-        return self._connect().run(lambda: self.send(event, data, **envelope))
+        return self._connect().run(lambda: self.send(event, data, id=id, key=key, ts=ts, v=v))
 
     def _event(self, client: Client, event: EventInput, data: object, **envelope: Any) -> EventData:
         return to_event(

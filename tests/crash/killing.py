@@ -116,8 +116,9 @@ class Zombie:
             init(self, *args)
             zombie._committer = self
 
-        Tails.read, Committer._look, Committer._write = reading, looking, writing
-        Committer.__init__ = making
+        Tails.read = reading  # pyright: ignore[reportAttributeAccessIssue]
+        Committer._look, Committer._write = looking, writing
+        Committer.__init__ = making  # pyright: ignore[reportAttributeAccessIssue]
 
     async def pause(self) -> None:
         """Stops this process, the first time that any process of this folder comes here."""

@@ -259,6 +259,23 @@ async def opens_then_fails(run: str, failures: int) -> str:
         return "done"
 
 
+async def stubborn(ctx: Ctx) -> str:
+    policy = Retry(limit=6, initial=0.3, factor=1.0, jitter=0)
+    return await ctx.step.options(retry=policy).run("work", fails_then_opens, ctx.run_id)
+
+
+async def fails_then_opens(run: str) -> str:
+    """Fails at once, then waits for its gate and fails twice more."""
+    from perdure import current_step
+
+    with effect(run):
+        while current_step().attempt > 1 and not (ledger.folder() / "open").exists():
+            await asyncio.sleep(0.005)
+        if current_step().attempt <= 3:
+            raise Refused(f"attempt {current_step().attempt}")
+        return "done"
+
+
 async def paused(ctx: Ctx) -> int:
     n = await ctx.step.run("first", add, ctx.run_id, ctx.event.data["n"], 0)
     n = await ctx.step.run("pausing", pausing, ctx.run_id, n, ctx.event.data["before"])
@@ -271,7 +288,8 @@ def _declared() -> App:
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, poisoned_late, paused):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
-    app.function(on="crash/gated_then_flaky", retries=0)(gated_then_flaky)
+    for body in (gated_then_flaky, stubborn):
+        app.function(on=f"crash/{body.__name__}", retries=0)(body)
     app.function(on="crash/pay", retries=0)(paying)
     app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
     app.function(retries=0)(child)

@@ -17,14 +17,14 @@ from tests.crash import ledger, verdict
 from tests.crash.lives import end_of, ends_of
 from tests.crash.processes import Place, pause, until
 from tests.crash.recording import Recorder, outside
-from tests.crash.test_random_kills import all_accepted, known_items
+from tests.crash.test_random_kills import PATIENT, all_accepted, known_items
 from tests.crash.verdict import portrait
 
 KILLED = -9
 KILLS = 15
 SEED = 8
 PARTITIONS = 2
-SMALL = {"snapshot_tail_bytes_min": 4_000, "snapshot_chunk_bytes_max": 8_000, "history_time_max": 0}
+SMALL = {"snapshot_tail_bytes_min": 4_000, "snapshot_chunk_bytes_max": 8_000, "history_time_max": 0} | PATIENT
 LIMITS = replace(DEFAULT_LIMITS, **SMALL)
 
 MakePlace = Callable[..., Place]

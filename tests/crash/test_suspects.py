@@ -87,12 +87,12 @@ def test_a8_five_rolling_deploys_make_no_suspects(place: Callable[..., Place]) -
     assert not story.kinds("Resumed")
 
 
-def suspected(here: Place, function: str, key: str, data: dict[str, Any]) -> None:
+def suspected(here: Place, function: str, key: str, data: dict[str, Any], earlier: int = 0) -> None:
     """Two workers are killed by somebody else while the step is in flight, after one that had no note of it."""
     send_event(here, f"crash/{function}", data, id="event")
     for kills in range(3):
         worker = here.start("work")
-        until(lambda n=kills: begun(here.folder, key) == n + 1, "the step is under way")
+        until(lambda n=kills: begun(here.folder, key) == n + 1 + earlier, "the step is under way")
         worker.kill()
 
 
@@ -134,3 +134,16 @@ def test_a8_a_poison_that_kills_in_a_later_attempt_is_found(place: Callable[...,
     worker, _ = live_on(here)
     assert worker.stop() == 0
     assert died(verdict.read(here.folder)) == ["poisoned-late"]
+
+
+def test_a8_a_suspect_keeps_to_its_pauses(place: Callable[..., Place]) -> None:
+    """Due when its worker died, it is wanted by its run and by its timer; it stands in line once."""
+    here = place(partitions=2)
+    suspected(here, "stubborn", "work", {}, earlier=1)
+    (here.folder / "open").touch()
+    worker, _ = live_on(here)
+    assert worker.stop() == 0
+    assert verdict.read(here.folder).ends() == {("stubborn", "completed", "done"): 1}
+    began = {line.attempt: line.at for line in ledger.read(here.folder) if line.what == "begin"}
+    assert list(began) == [1, 2, 3, 4]
+    assert all(began[attempt + 1] - began[attempt] >= 300_000 for attempt in (2, 3))

@@ -80,7 +80,9 @@ def _judge(node: ast.Call) -> tuple[str, str] | None:
     if name is None or name.startswith("ctx."):
         return None
     short = ".".join(name.split(".")[-2:])
-    advice = _CALLS.get(name) or _CALLS.get(short) or _MODULES.get(name.partition(".")[0] if "." in name else "")
+    advice = (
+        _CALLS.get(name) or _CALLS.get(short) or _MODULES.get(name.partition(".")[0] if "." in name else "")
+    )
     return None if advice is None else (name, advice)
 
 

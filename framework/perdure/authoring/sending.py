@@ -80,7 +80,9 @@ def to_event(
 def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags of a run. Raises UsageError for too many of them, and for what is not a short text."""
     if len(tags) > _TAGS_MAX:
-        raise UsageError(f"a run may have {_TAGS_MAX} tags, not {len(tags)}; put the rest into the event's data")
+        raise UsageError(
+            f"a run may have {_TAGS_MAX} tags, not {len(tags)}; put the rest into the event's data"
+        )
     for name, value in tags.items():
         for text in (name, value):
             if fault := text_fault(text):

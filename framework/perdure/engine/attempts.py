@@ -54,12 +54,18 @@ class Attempts:
             )
         elif suspects.is_suspect(pending):
             life, key = self._driver.life, ask.key
-            self._services.suspects.admit(life, run.id, key, lambda: self._start_suspect(run, resident, ask))
+            failed = self.failed(run, resident, key)
+            self._services.suspects.admit(
+                life, run.id, key, lambda: self._start_suspect(run, resident, ask, failed)
+            )
         else:
             self._run(run, resident, ask)
 
-    def _start_suspect(self, run: Run, resident: Resident, ask: StepAsk) -> None:
-        if resident.dead or ask.key in resident.running or not resident.execution.awaits(ask.key):
+    def _start_suspect(self, run: Run, resident: Resident, ask: StepAsk, failed: int) -> None:
+        key = ask.key
+        # It may have come twice, of its run and of its timer: then this attempt is over, and the next has its time.
+        over = key in resident.running or self.failed(run, resident, key) != failed
+        if over or resident.dead or not resident.execution.awaits(key):
             self._services.suspects.finished(run.id, ask.key)
         else:
             self._run(run, resident, ask)

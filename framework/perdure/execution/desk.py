@@ -147,8 +147,8 @@ class Desk:
         self.pending[pending.key] = self._fresh[pending.key] = pending
 
     def asked_too_much(self) -> UsageError | None:
-        """The error of this turn when it asked for more than a turn may, whatever became of it then."""
-        return self._too_many() if self._asks > self._asks_max else None
+        """The error of this turn when all that it may ask for is outstanding, whatever became of it then."""
+        return self._too_many() if len(self._fresh) >= self._asks_max else None
 
     def _too_many(self) -> UsageError:
         """The error of a turn that asks for one thing too many (A7)."""

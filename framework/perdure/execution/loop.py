@@ -33,6 +33,8 @@ _set_running_loop = asyncio._set_running_loop
 _REFUSALS_MAX = 50
 """How often a loop that is torn down raises Evicted; after that its calls just never come back (A3)."""
 _TASKS_PRUNE_MIN = 64
+_UNSEEN_MAX = 10
+"""Tasks whose failure is told one by one."""
 _EARLY_US = 0.13
 """A float holds today's time in steps of 0.24 µs. What is less than this above a whole µs is rounding, not meant."""
 
@@ -125,11 +127,13 @@ class RunLoop(RefusingLoop):
 
     def report_unseen(self) -> None:
         """Says which tasks failed without anybody having looked at it, as asyncio does when it drops them."""
-        for task in self._tasks:
-            if _unseen(task):
-                self._keeper.callback_failed(
-                    f"{task.get_name()} failed, and nobody looked at it", task.exception()
-                )
+        unseen = [task for task in self._tasks if _unseen(task)]
+        for task in unseen[:_UNSEEN_MAX]:
+            self._keeper.callback_failed(
+                f"{task.get_name()} failed, and nobody looked at it", task.exception()
+            )
+        if len(unseen) > _UNSEEN_MAX:
+            self._keeper.callback_failed(f"{len(unseen) - _UNSEEN_MAX} more tasks failed like that", None)
 
     # --- what asyncio asks of a loop -------------------------------------------------------------------------
 

@@ -179,9 +179,18 @@ class Environment:
 
     # ------------------------------------------------------------------ doing
 
-    async def send(self, event: Events, data: object = None, **envelope: Any) -> list[TestRun[Any]]:
+    async def send(
+        self,
+        event: Events,
+        data: object = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        key: str | None = None,
+        ts: datetime | float | None = None,
+        v: str | None = None,
+    ) -> list[TestRun[Any]]:
         """Sends events, settles, and returns every run that they started."""
-        sent = set(await self.app.send(event, data, **envelope))
+        sent = set(await self.app.send(event, data, id=id, key=key, ts=ts, v=v))
         await self.settle()
         return [
             self._seen(run)

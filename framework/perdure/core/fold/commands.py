@@ -12,6 +12,9 @@ from perdure.core.state import Item, PartitionState, Run
 
 Body = dict[str, Any]
 
+STEERING_ROOM = 16
+"""Places beyond the bound of an inbox for cancels and resumes: a run that is full of signals can still be steered."""
+
 
 def take(state: PartitionState, fact: Fact) -> str | None:
     """Folds one command; the reason when it does not count. Who waits for an answer gets one either way."""
@@ -28,7 +31,8 @@ def take(state: PartitionState, fact: Fact) -> str | None:
         return "command to no live run"
     if command["id"] in run.commands:
         return "command twice"
-    if len(run.inbox) >= state.limits.inbox_max:
+    room = state.limits.inbox_max + (0 if name == "perdure.SignalSend" else STEERING_ROOM)
+    if len(run.inbox) >= room:
         return "inbox full"
     run.commands[command["id"]] = None
     if len(run.commands) > state.limits.commands_max:
