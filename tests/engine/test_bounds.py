@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -274,3 +275,31 @@ async def test_B12_attempts_in_flight_hold_new_events_back() -> None:
         await env.settle()
         assert sorted(run.result for run in env.runs("go")) == list(range(20))
         await goes_on(env)
+
+
+async def test_B12_ingest_waits_while_too_many_events_are_delayed() -> None:
+    a = App("test", limits=replace(DEFAULT_LIMITS, delayed_events_max=3, ingest_events_max=1))
+
+    @a.function(on="later")
+    async def later(ctx: Context) -> None: ...
+
+    async with environment(a, partitions=1, start=False) as env:
+        due = env.now() + timedelta(hours=1)
+        await a.send([{"name": "later", "data": {}, "ts": due} for _ in range(5)])
+        assert env.reader.runs() == []
+        starting = asyncio.ensure_future(env.start_worker())
+        async with asyncio.timeout(20):
+            while len(env.runs()) < 3:
+                await asyncio.sleep(0)
+                await env.reader.read()
+        assert len(env.runs()) == 3
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        env.clock.move(env.clock.now() + 3_600_000_000)
+        while env.clock.step(env.clock.now()):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while len(env.runs()) < 5:
+                env.clock.step(env.clock.now() + 1_000_000)
+                await asyncio.sleep(0)
+                await env.reader.read()

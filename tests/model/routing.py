@@ -360,6 +360,6 @@ def unplaced(state: PartitionState, fact: Any) -> str | None:
         fact = replace(
             fact,
             body=fact.body | {"from": state.next, "to": max(fact.body["to"], state.next + 1)},
-            stamp=replace(fact.stamp, owner=state.owner, epoch=state.epoch),
+            stamp=fact.stamp._replace(owner=state.owner, epoch=state.epoch),
         )
     return fold(state, fact)

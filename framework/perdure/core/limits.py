@@ -57,6 +57,7 @@ class Limits:
     kept_event_time_max: int = 10 * MINUTE_US
     armed_paths_max: int = 1_000
     delayed_events_max: int = 100_000
+    """Events with a time in the future, per partition; past it, ingest waits until some have come due."""
     watchers_max: int = 64
     """Clients that wait for one run."""
     resident_runs_max: int = 20_000

@@ -119,8 +119,9 @@ class Router:
         return bool(self._ahead) or not self._life.state.config["version"]
 
     def _overloaded(self) -> bool:
-        life = self._life
-        return life.outbox.depth() > life.services.limits.outbox_max or life.services.overloaded()
+        life, limits = self._life, self._life.services.limits
+        crowded = len(life.state.delayed) >= limits.delayed_events_max
+        return crowded or life.outbox.depth() > limits.outbox_max or life.services.overloaded()
 
     def _later(self) -> None:
         if not self._waiting:
