@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from perdure import App, Context, SyncContext
 from perdure.core.limits import DEFAULT_LIMITS
+from perdure.errors import LogError
 from perdure.logs.contract import Topic
+from perdure.logs.memory import MemoryLog
 from perdure.testing import Environment, environment
 from tests.core.journal import portrait
 
@@ -180,3 +183,21 @@ async def test_B12_event_names_that_differ_for_each_run_are_refused_at_their_bou
         assert [run.status for run in runs] == ["running"] * 3 + ["failed"] * 2
         assert runs[4].error is not None
         assert "use match=" in runs[4].error["message"]
+
+
+async def test_A10_a_snapshot_that_cannot_be_stored_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = app(snapshot_tail_bytes_min=3_000)
+    put, failures = MemoryLog.put_snapshot, iter([LogError("no room"), None])
+
+    async def full_at_first(self: MemoryLog, partition: int, name: str, chunks: Sequence[bytes]) -> None:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        await put(self, partition, name, chunks)
+
+    monkeypatch.setattr(MemoryLog, "put_snapshot", full_at_first)
+    async with environment(a, partitions=1) as env:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        for _ in range(3):
+            await env.send([{"name": "work", "data": {"n": n}} for n in range(30)])
+        assert await env.log.snapshots(0)

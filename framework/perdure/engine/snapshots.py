@@ -57,6 +57,13 @@ class Snapshots:
             self._life.services.soon(self._advance)
 
     async def _store(self, cut: SnapshotCut) -> None:
+        try:
+            await self._store_verified(cut)
+        except BaseException:
+            self._busy = False  # the next one may come through
+            raise
+
+    async def _store_verified(self, cut: SnapshotCut) -> None:
         life = self._life
         log, number = life.services.log, life.state.number
         name = f"{cut.covers:020d}"
