@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from perdure.authoring.events import Event
-from perdure.authoring.triggers import Trigger, event_types, matches, triggers_of
+from perdure.authoring.triggers import Trigger, event_types, triggers_of
+from perdure.core.routing import matches
 from perdure.errors import UsageError
 
 

@@ -23,8 +23,9 @@ from perdure.authoring.events import Event, Received, received
 from perdure.authoring.names import function_id_fault
 from perdure.authoring.payloads import Codec, codec_for
 from perdure.authoring.retry import Retry, retry_of
-from perdure.authoring.triggers import Trigger, TriggerInput, event_types, matches, triggers_of
+from perdure.authoring.triggers import Trigger, TriggerInput, event_types, triggers_of
 from perdure.core.ops import EventData
+from perdure.core.routing import matches
 from perdure.errors import UsageError
 
 __all__ = ["DEFAULT_RETRY", "FAILURE_SUFFIX", "Function", "OnError", "make_function"]

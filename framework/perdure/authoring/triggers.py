@@ -9,7 +9,7 @@ from perdure.authoring.events import Event, event_name
 from perdure.authoring.names import event_name_fault
 from perdure.errors import UsageError
 
-__all__ = ["Trigger", "TriggerInput", "event_types", "matches", "triggers_of"]
+__all__ = ["Trigger", "TriggerInput", "event_types", "triggers_of"]
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -65,13 +65,6 @@ def triggers_of(
 def event_types(triggers: tuple[Trigger, ...]) -> Mapping[str, type[Event] | None]:
     """The model of each event that a trigger names; a pattern has none."""
     return {trigger.name: trigger.model for trigger in triggers}
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether an event of that name fits a trigger's name or pattern."""
-    if pattern.endswith("*"):
-        return len(name) >= len(pattern) and name.startswith(pattern[:-1])
-    return pattern == name
 
 
 def _pattern_fault(pattern: object) -> str | None:
