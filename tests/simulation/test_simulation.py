@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from perdure.core import codec
 from perdure.core.fold import journal
 from perdure.core.state import PartitionState
 from perdure.engine.commits import Commits
@@ -53,10 +54,10 @@ def broken(seeds: int = PLANTED_SEEDS) -> str:
 
 def test_a_fold_that_accepts_void_commits_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def unguarded(state: PartitionState, fact) -> None:
-        for change in fact.body["changes"]:
+        for change, part in zip(fact.body["changes"], codec.parts_of(fact.body), strict=True):
             run = state.run(change["entity"])
             if run is not None and run.live:
-                journal.runs.change(state, fact, run, change["ops"])
+                journal.runs.change(state, fact, run, change["ops"], part)
 
     monkeypatch.setitem(journal._RECORDS, "Commit", unguarded)
     assert "has two outcomes" in broken()

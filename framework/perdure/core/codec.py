@@ -76,6 +76,65 @@ def encode(name: str, body: Mapping[str, Any]) -> bytes:
     return out.getvalue()
 
 
+def encode_commit(body: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
+    """The value of a `Commit`, and the bytes of each of its changes in it: a run's history keeps only its own."""
+    out = BytesIO()
+    out.write(schema("Commit").prefix)
+    changes = body["changes"]
+    parts: list[bytes] = []
+    try:
+        if changes:
+            # An array is blocks of a count and that many items, ended by a count of zero (Avro, "Complex Types").
+            out.write(_long(len(changes)))
+            parsed = schema("Change").parsed
+            for change in changes:
+                part = BytesIO()
+                _write(part, parsed, change)
+                parts.append(part.getvalue())
+            out.writelines(parts)
+        out.write(b"\0")
+        _write(out, _acks(), body["acks"])
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise EncodingError(f"a Commit record does not fit its schema: {error}") from error
+    return out.getvalue(), parts
+
+
+@cache
+def _acks() -> Any:
+    return next(field["type"] for field in schema("Commit").parsed["fields"] if field["name"] == "acks")
+
+
+def _long(number: int) -> bytes:
+    """A positive Avro long."""
+    number <<= 1
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def parts_of(commit: Mapping[str, Any]) -> list[bytes]:
+    """The bytes of each change of a commit that somebody else encoded."""
+    return encode_commit({"changes": commit["changes"], "acks": ()})[1]
+
+
+def ops_of(part: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """The ops of one entry of a run's history."""
+    try:
+        change = _read(
+            BytesIO(part),
+            schema("Change").parsed,
+            None,
+            return_record_name=True,
+            return_record_name_override=True,
+        )
+    except Exception as error:
+        raise EncodingError(f"a run's history is corrupt: {type(error).__name__}: {error}") from error
+    return change["ops"]
+
+
 def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     """The record's short name and its body. Raises EncodingError for anything that is not a whole, known record."""
     found = _by_prefix().get(value[:_PREFIX_BYTES])
@@ -91,9 +150,3 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     if source.tell() != len(value):
         raise EncodingError(f"a {found.name} record has {len(value) - source.tell()} bytes too many")
     return found.name, body
-
-
-def ops_of(commit: bytes, run_id: str) -> list[tuple[str, dict[str, Any]]]:
-    """The ops of one run in the value of a commit."""
-    _, body = decode(commit)
-    return [op for change in body["changes"] if change["entity"] == run_id for op in change["ops"]]

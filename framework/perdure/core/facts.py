@@ -51,6 +51,8 @@ class Fact:
     raw: bytes
     channel: tuple[str, int] | None = None
     """Origin and seq of a message, also when its body cannot be read."""
+    parts: list[bytes] | None = None
+    """The bytes of each change of a commit, when whoever made the fact has them."""
 
 
 def pack_channel(origin: str, seq: int) -> bytes:

@@ -58,15 +58,10 @@ def _ends_after_attempts(run: Run) -> bool:
     if not run.history:
         return False
     try:
-        _, commit = codec.decode(run.history[-1])
+        last = codec.ops_of(run.history[-1])
     except EncodingError:
         return False
-    return any(
-        name == ops.STEP_ABANDONED
-        for change in commit["changes"]
-        if change["entity"] == run.id
-        for name, _ in change["ops"]
-    )
+    return any(name == ops.STEP_ABANDONED for name, _ in last)
 
 
 def _placed(state: PartitionState) -> Found:

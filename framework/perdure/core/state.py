@@ -87,7 +87,7 @@ class Run:
     parent: str | None = None
     parent_key: str | None = None
     history: History = field(default_factory=list[bytes])
-    """The accepted commits of a live run, as they were appended."""
+    """What the accepted commits of a live run say of it: their changes, as they were appended."""
     ops: int = 0
     size: int = 0
     pending: dict[str, Pending] = field(default_factory=dict[str, Pending])

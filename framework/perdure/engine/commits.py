@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from perdure.core import codec, ops
 from perdure.core.facts import Fact
 from perdure.core.ops import Op
@@ -14,11 +16,15 @@ from perdure.execution.failures import failure_of
 ENTRY_SLACK = 16 * 1024
 RETRY_APPEND_US = 50_000
 
+Due = tuple[Resident, list[Step]]
+"""A run, and its turns that are to be committed."""
+
 
 class Commits:
     """The committing side of one claim's life.
 
-    A run has one commit in flight; what it does meanwhile joins the next.
+    All runs that have something to commit share a record. A run has one commit in flight; what it does meanwhile joins
+    the next.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -52,33 +58,64 @@ class Commits:
             self.flush()
 
     def flush(self) -> None:
+        """Commits what is due: all runs in one record, as far as it has room."""
         if not self._dirty:
             return
         dirty, self._dirty = self._dirty, {}
+        limits = self._services.limits
+        batch: list[Due] = []
+        size = count = 0
         for resident in dirty.values():
-            if not resident.dead and not resident.in_flight and resident.due():
-                self.commit(resident)
+            if resident.dead or resident.in_flight or not resident.due():
+                continue
+            steps = self._cut(resident)
+            size += sum(step.size for step in steps)
+            count += sum(len(step.ops) for step in steps)
+            if batch and (size > limits.commit_bytes_max or count > limits.commit_ops_max):
+                self._commit(batch)
+                batch = []
+                size, count = sum(step.size for step in steps), sum(len(step.ops) for step in steps)
+            batch.append((resident, steps))
+        if batch:
+            self._commit(batch)
 
-    def commit(self, resident: Resident) -> None:
-        run = self._driver.state.runs[resident.run_id]
-        steps = self._cut(resident)
-        changes = [{"entity": run.id, "prev": run.prev, "ops": [op for step in steps for op in step.ops]}]
+    def _commit(self, batch: list[Due]) -> None:
+        runs = self._driver.state.runs
+        changes = [
+            {
+                "entity": resident.run_id,
+                "prev": runs[resident.run_id].prev,
+                "ops": [op for step in steps for op in step.ops],
+            }
+            for resident, steps in batch
+        ]
         body = {"changes": changes, "acks": self._life.outbox.acks()}
-        value = codec.encode("Commit", body)
-        refused = self._refusal(steps, len(value))
+        value, parts = codec.encode_commit(body)
+        refused = self._refusal((step for _, steps in batch for step in steps), len(value))
         if refused is not None:
-            self._refuse(resident, run, refused)
+            self._refuse(batch, refused)
             return
-        resident.in_flight = steps
+        for resident, steps in batch:
+            resident.in_flight = steps
+        key = batch[0][0].run_id if len(batch) == 1 else ""
         try:
             self._life.append_value(
-                "Commit", body, value, lambda fact, void: self._read(resident, fact, void), key=run.id
+                "Commit", body, value, lambda _fact, void: self._read(batch, void), key=key, parts=parts
             )
         except LogError:  # full: later
+            self._take_back(batch)
+
+    def _take_back(self, batch: list[Due]) -> None:
+        clock = self._services.clock
+        for resident, steps in batch:
             resident.turns.extendleft(reversed(steps))
             resident.in_flight = []
-            clock = self._services.clock
-            clock.call_at(clock.now() + RETRY_APPEND_US, lambda: self.mark(resident))
+
+        def again() -> None:
+            for resident, _ in batch:
+                self.mark(resident)
+
+        clock.call_at(clock.now() + RETRY_APPEND_US, again)
 
     def _cut(self, resident: Resident) -> list[Step]:
         """The turns of the next commit: whole turns, up to its bounds (A7)."""
@@ -94,7 +131,7 @@ class Commits:
             steps.append(resident.turns.popleft())
         return steps
 
-    def _refusal(self, steps: list[Step], size: int) -> PerdureError | None:
+    def _refusal(self, steps: Iterable[Step], size: int) -> PerdureError | None:
         """Why a commit cannot be, although the body may ask for it."""
         limits, state = self._services.limits, self._driver.state
         if size > limits.entry_bytes_max - ENTRY_SLACK:
@@ -115,8 +152,14 @@ class Commits:
                     )
         return None
 
-    def _refuse(self, resident: Resident, run: Run, error: PerdureError) -> None:
+    def _refuse(self, batch: list[Due], error: PerdureError) -> None:
         """What was asked for is not possible. Nothing of it was sent; the run fails, the partition goes on (A7)."""
+        if len(batch) > 1:
+            for due in batch:  # one by one it shows whose it is
+                self._commit([due])
+            return
+        resident = batch[0][0]
+        run = self._driver.state.runs[resident.run_id]
         time = self._driver.tick(resident)
         self._driver.let_go(resident)
         started: list[Op] = []
@@ -143,21 +186,25 @@ class Commits:
 
         self._life.append("Commit", body, read, key=run.id)
 
-    def _read(self, resident: Resident, _fact: Fact, void: str | None) -> None:
-        """The commit came back: it counts, and its side effects start; or it does not, and the coroutine is void."""
-        if resident.dead:
-            return
-        if void is not None:
-            self._driver.let_go(resident)
-            self._driver.activate(resident.run_id)
-            return
-        steps, resident.in_flight = resident.in_flight, []
+    def _read(self, batch: list[Due], void: str | None) -> None:
+        """A commit came back: it counts, and its side effects start; or it does not, and its coroutines are void."""
+        now = self._services.clock.now()
+        for resident, steps in batch:
+            if resident.dead:
+                continue
+            if void is None:
+                self._accepted(resident, steps, now)
+            else:
+                self._driver.let_go(resident)
+                self._driver.activate(resident.run_id)
+
+    def _accepted(self, resident: Resident, steps: list[Step], now: int) -> None:
+        resident.in_flight = []
         run = self._driver.state.runs[resident.run_id]
         observers = self._services.observers
-        now = self._services.clock.now()
         for step in steps:
             observers.accepted(run, step.ops, now)
             observers.lines(run, step.lines)
         self._driver.accepted(run, resident, steps)
-        if resident.turns and not resident.in_flight and not resident.dead and resident.due():
-            self.commit(resident)
+        if resident.turns and not resident.dead and resident.due():
+            self.mark(resident)

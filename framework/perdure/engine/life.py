@@ -33,6 +33,7 @@ class Unread:
     name: str
     body: dict[str, Any]
     on_read: OnRead
+    parts: list[bytes] | None
 
 
 class Life:
@@ -91,8 +92,16 @@ class Life:
             self.failed(error)
 
     def append_value(
-        self, name: str, body: dict[str, Any], value: bytes, on_read: OnRead, *, key: str = ""
+        self,
+        name: str,
+        body: dict[str, Any],
+        value: bytes,
+        on_read: OnRead,
+        *,
+        key: str = "",
+        parts: list[bytes] | None = None,
     ) -> None:
+        """The same for a value that is encoded already; `parts` are the bytes of a commit's changes."""
         if not self.acting:
             return  # what is decided too late is decided again by the next owner
         stamp = Stamp(self._owner, self._epoch, self._seq + 1)
@@ -106,7 +115,7 @@ class Life:
             done=self._done,
         )
         self._seq += 1
-        self._unread.append(Unread(packed, stamp, name, body, on_read))
+        self._unread.append(Unread(packed, stamp, name, body, on_read, parts))
 
     def _done(self, result: int | LogError) -> None:
         if isinstance(result, LogError):

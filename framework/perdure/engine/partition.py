@@ -158,7 +158,7 @@ class Partition:
             if void is not None and fact.kind == "Claim":
                 self._late_claim(fact)
         else:
-            fact = Fact(entry.offset, entry.ts, own.name, own.body, own.stamp, entry.value)
+            fact = Fact(entry.offset, entry.ts, own.name, own.body, own.stamp, entry.value, parts=own.parts)
             void = fold(state, fact)
         if lead is not None:
             lead.snapshots.position = self._position

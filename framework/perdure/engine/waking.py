@@ -122,7 +122,7 @@ class Waking:
 
     def _replay(self, run: Run, resident: Resident) -> None:
         driver = self._driver
-        history = [codec.ops_of(raw, run.id) for raw in run.history]
+        history = [codec.ops_of(part) for part in run.history]
         execution = resident.execution
         if resident.function.is_async:
             try:

@@ -30,9 +30,7 @@ class PartitionReader:
     def adopt(self, state: PartitionState, position: int) -> None:
         """Goes on from a snapshot: what lies before it is known only as state."""
         self.state, self.position = state, position
-        self.ops = {
-            run.id: [op for raw in run.history for op in ops_of(raw, run.id)] for run in state.live_runs()
-        }
+        self.ops = {run.id: [op for part in run.history for op in ops_of(part)] for run in state.live_runs()}
 
     def take(self, batch: Sequence[Entry]) -> None:
         for entry in batch:

@@ -98,8 +98,8 @@ class Tracing(Observer, Propagator):
             return
         traced = self._runs[run.id] = self._traced(run)
         if traced.sampling.recorded:
-            for raw in run.history:
-                for op in _ops_of(raw, run.id):
+            for part in run.history:
+                for op in codec.ops_of(part):
                     traced.line.take(op)  # what ended there has its span already
 
     def left(self, run_id: str) -> None:
@@ -239,9 +239,3 @@ def _plain(shown: str) -> str:
     """A step's id without its index: names of spans are few, whatever loops a body has."""
     head, _, tail = shown.rpartition(":")
     return head if head and tail.isdecimal() else shown
-
-
-def _ops_of(raw: bytes, run_id: str) -> Sequence[Op]:
-    """The ops of one run in an accepted commit."""
-    _, body = codec.decode(raw)
-    return [op for change in body["changes"] if change["entity"] == run_id for op in change["ops"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure.core import effects, ids
+from perdure.core import codec, effects, ids
 from perdure.core.facts import UNDECODABLE, Fact
 from perdure.core.fold import aging, commands, messages, runs
 from perdure.core.ops import ENDS
@@ -63,9 +63,10 @@ def _commit(state: PartitionState, fact: Fact) -> str | None:
             return "commit on another state"
     if len({change["entity"] for change in changes}) < len(changes) or not all(map(_ends_last, changes)):
         return "commit that contradicts itself"
-    for run, change in zip(touched, changes, strict=True):
+    parts = fact.parts if fact.parts is not None else codec.parts_of(fact.body)
+    for run, change, part in zip(touched, changes, parts, strict=True):
         if run is not None:
-            runs.change(state, fact, run, change["ops"])
+            runs.change(state, fact, run, change["ops"], part)
     for ack in fact.body["acks"]:
         queue = state.outbox.get(ack["target"])
         while queue and queue[0][0] <= ack["seq"]:

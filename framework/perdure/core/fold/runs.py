@@ -43,11 +43,11 @@ def create(
     return run
 
 
-def change(state: PartitionState, fact: Fact, run: Run, changes: Iterable[Op]) -> None:
-    """Applies the ops of an accepted commit."""
+def change(state: PartitionState, fact: Fact, run: Run, changes: Iterable[Op], part: bytes) -> None:
+    """Applies the ops of an accepted commit; `part` is what of its bytes is this run's."""
     run.prev = fact.offset
-    run.history.append(fact.raw)
-    run.size += len(fact.raw)
+    run.history.append(part)
+    run.size += len(part)
     if ids.BODY in run.pending:  # whatever is recorded now, the body was tried again
         del run.pending[ids.BODY]
     for name, body in changes:
