@@ -132,7 +132,7 @@ def test_another_time_in_the_same_code_is_a_difference() -> None:
         run.replayed()
 
 
-def test_another_minor_version_is_named() -> None:
+def test_a17_another_minor_version_is_named() -> None:
     history: list[list[Op]] = [
         [("perdure.Started", {"time": T0, "code": "1", "python": "3.4"}), ("perdure.Asked", {"keys": ["/z"]})]
     ]

@@ -114,7 +114,7 @@ async def everything(log: SqliteLog, partition: int) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_processes_append_without_loss_or_gap(
+def test_b10_processes_append_without_loss_or_gap(
     tmp_path: Path, spawn: Callable[..., Child], processes: int
 ) -> None:
     path = tmp_path / "log.db"
@@ -141,7 +141,7 @@ def test_processes_append_without_loss_or_gap(
     on_log(path, body)
 
 
-def test_what_was_acked_survives_kill_9(tmp_path: Path, spawn: Callable[..., Child]) -> None:
+def test_b10_what_was_acked_survives_kill_9(tmp_path: Path, spawn: Callable[..., Child]) -> None:
     path = tmp_path / "log.db"
     for life in range(3):
         child = spawn("append", path, f"c{life}", 1_000_000)
@@ -160,7 +160,7 @@ def test_what_was_acked_survives_kill_9(tmp_path: Path, spawn: Callable[..., Chi
         on_log(path, body)
 
 
-def test_kill_9_of_a_member_frees_its_partitions_at_once(tmp_path: Path, spawn: Callable[..., Child]) -> None:
+def test_b10_kill_9_of_a_member_frees_its_partitions_at_once(tmp_path: Path, spawn: Callable[..., Child]) -> None:
     async def body(log: SqliteLog) -> None:
         recorder = Recorder()
         recorder.member = log.member(recorder)
@@ -176,7 +176,7 @@ def test_kill_9_of_a_member_frees_its_partitions_at_once(tmp_path: Path, spawn: 
     on_log(tmp_path / "log.db", body)
 
 
-def test_a_stopped_member_loses_its_partitions_when_its_lease_is_over(
+def test_b10_a_stopped_member_loses_its_partitions_when_its_lease_is_over(
     tmp_path: Path, spawn: Callable[..., Child]
 ) -> None:
     async def body(log: SqliteLog) -> None:
@@ -230,7 +230,7 @@ def test_two_workers_follow_what_clients_append(tmp_path: Path, spawn: Callable[
 
 
 @pytest.mark.parametrize("deaf", [False, True])
-def test_entries_of_others_arrive_by_the_bell_or_without(
+def test_b10_entries_of_others_arrive_by_the_bell_or_without(
     tmp_path: Path, spawn: Callable[..., Child], monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
     if deaf:
