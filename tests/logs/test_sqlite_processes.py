@@ -160,7 +160,9 @@ def test_b10_what_was_acked_survives_kill_9(tmp_path: Path, spawn: Callable[...,
         on_log(path, body)
 
 
-def test_b10_kill_9_of_a_member_frees_its_partitions_at_once(tmp_path: Path, spawn: Callable[..., Child]) -> None:
+def test_b10_kill_9_of_a_member_frees_its_partitions_at_once(
+    tmp_path: Path, spawn: Callable[..., Child]
+) -> None:
     async def body(log: SqliteLog) -> None:
         recorder = Recorder()
         recorder.member = log.member(recorder)

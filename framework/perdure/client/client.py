@@ -185,12 +185,12 @@ class Client:
     def _listen(self) -> None:
         """Follows this client's partition of the replies, from before the first question on."""
         if self._follower is None:
-            partition = routing.partition_of(f"client:{self.id}", REPLIES_PARTITIONS)
+            partition = routing.client_partition(self.id, REPLIES_PARTITIONS)
             self._follower = self.log.follow(Topic.REPLIES, partition, self._replies_end, self._heard)
 
     async def open(self) -> None:
         """Learns where the replies end now: older ones are for others."""
-        partition = routing.partition_of(f"client:{self.id}", REPLIES_PARTITIONS)
+        partition = routing.client_partition(self.id, REPLIES_PARTITIONS)
         self._replies_end = (await self.log.bounds(Topic.REPLIES, partition))[1]
 
     def _heard(self, batch: Sequence[Entry]) -> None:

@@ -74,11 +74,6 @@ def check_step_id(step_id: object) -> str:
     return step_id
 
 
-def step_key(path: str, step_id: str, repeat: int) -> str:
-    """A step's key within its run: the task's path, the id, and an index when the id was used before."""
-    return f"{path}/{step_id}:{repeat}" if repeat else f"{path}/{step_id}"
-
-
 def shown_step(key: str) -> str:
     """What people see of a step's key: the id, and the index when repeated."""
     return key.partition("/")[2]

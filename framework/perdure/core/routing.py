@@ -30,6 +30,11 @@ def event_partition(key: str, partitions: int) -> int:
     return partition_of(f"event:{key}", partitions)
 
 
+def client_partition(client: str, partitions: int) -> int:
+    """The partition of the replies topic that a client reads."""
+    return partition_of(f"client:{client}", partitions)
+
+
 def matches(pattern: str, name: str) -> bool:
     """Whether a trigger's pattern takes an event's name. `*` at the end stands for any rest."""
     if pattern.endswith("*"):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from perdure.core import codec
+from perdure.core.ids import GENERATED
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.state import Cell, CellKey, Item, PartitionState, Pending, Run, Scan, Subscription
 from perdure.errors import EncodingError
@@ -200,7 +201,9 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
         state.outbox.setdefault(queued["target"], deque()).append((queued["seq"], queued["body"]))
     state.delayed = {entry["offset"]: entry for entry in body["delayed"]}
     for known in body["event_ids"]:
-        (state.made_ids if known["name"].startswith("~") else state.event_ids)[known["name"]] = known["time"]
+        (state.made_ids if known["name"].startswith(GENERATED) else state.event_ids)[known["name"]] = known[
+            "time"
+        ]
     state.ended = deque((ended["time"], ended["name"]) for ended in body["ended"])
     state.armed = {(a["name"], a["path"]): a["since"] for a in body["armed"]}
     state.announced = {(a["name"], a["path"]): a["since"] for a in body["announced"]}

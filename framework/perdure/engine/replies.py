@@ -6,16 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.core import codec
-from perdure.core.routing import partition_of
+from perdure.core.routing import client_partition
 from perdure.core.state import PartitionState, Run
 from perdure.engine.services import Services
 from perdure.errors import LogError
 from perdure.logs.contract import REPLIES_PARTITIONS, LogFull, Producer, Topic
-
-
-def replies_partition(client: str) -> int:
-    """The partition of the replies topic that a client reads."""
-    return partition_of(f"client:{client}", REPLIES_PARTITIONS)
 
 
 def reply_body(run_id: str, run: Run | None, command: str) -> dict[str, Any]:
@@ -59,7 +54,7 @@ class Replies:
             near(body)
             return
         value = codec.encode("Reply", body)
-        self._append(Topic.REPLIES, replies_partition(client), value, key=client)
+        self._append(Topic.REPLIES, client_partition(client, REPLIES_PARTITIONS), value, key=client)
 
     def bury(self, topic: Topic, offset: int, reason: str, value: bytes = b"") -> None:
         """Appends a dead letter."""

@@ -7,7 +7,7 @@ range of the table and the primary key makes an offset unique: two writers can n
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from perdure.logs.contract import NO_HEADERS, Entry, Topic, partition_count
@@ -227,7 +227,3 @@ def data_version(connection: sqlite3.Connection) -> int:
     """Changes when another connection has committed."""
     (version,) = connection.execute("PRAGMA data_version").fetchone()
     return version
-
-
-def all_slots(partitions: int) -> Sequence[int]:
-    return list(slot_numbers(partitions).values())
