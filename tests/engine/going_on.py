@@ -9,6 +9,7 @@ from typing import Any
 
 from perdure import App, Context
 from perdure.core import codec
+from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.ops import EventData
 from perdure.logs.contract import Topic
 from perdure.testing import Environment, TestRun, environment
@@ -25,9 +26,9 @@ def double(n: int) -> int:
     return 2 * n
 
 
-def app() -> App:
+def app(**options: Any) -> App:
     """An app whose function `fine` tells whether the engine goes on."""
-    a = App("test")
+    a = App("test", **options)
 
     @a.function(on="fine")
     async def fine(ctx: Context) -> int:
@@ -54,10 +55,12 @@ def failed_with(run: TestRun[Any], kind: type[BaseException] | str, words: str) 
     assert words in run.error["message"], run.error
 
 
-async def run_body(body: Callable[[Context], Awaitable[Any]], **keywords: Any) -> TestRun[Any]:
+async def run_body(
+    body: Callable[[Context], Awaitable[Any]], limits: Limits = DEFAULT_LIMITS
+) -> TestRun[Any]:
     """A run of this body alone; the engine is seen to go on behind it."""
-    a = app()
-    function: Any = a.function(retries=0, **keywords)(body)
+    a = app(limits=limits)
+    function: Any = a.function(retries=0)(body)
     async with environment(a, partitions=1) as env:
         run: TestRun[Any] = await env.start(function, {"n": 1})
         await goes_on(env)

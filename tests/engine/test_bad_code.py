@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perdure import App, Context, EncodingError, PayloadTooLarge, PerdureError, SyncContext, UsageError
+from perdure import (
+    Context,
+    EncodingError,
+    PayloadTooLarge,
+    PerdureError,
+    SyncContext,
+    UsageError,
+)
 from perdure.testing import environment
 from tests.engine.going_on import app, double, failed_with, goes_on, nested, run_body
 from tests.house.sources import ROOT
@@ -133,43 +138,6 @@ async def test_what_would_end_the_process_parks_or_fails_its_run_alone() -> None
     run = await run_body(body_leaves)
     assert run.status == "parked"
     assert "raised SystemExit" in run.view.reason
-
-
-# --- handlers that never yield ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.asyncio
-async def test_an_async_step_that_blocks_the_loop_is_named_and_the_worker_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    a = App("test", log=f"sqlite:///{tmp_path}/log.db")
-
-    async def blocks() -> int:
-        until = time.monotonic() + 0.4
-        while time.monotonic() < until:
-            pass
-        return 1
-
-    @a.function
-    async def work(ctx: Context) -> int:
-        return await ctx.step.run("blocking", blocks) + await ctx.step.run("double", double, 1)
-
-    with caplog.at_level(logging.WARNING, "perdure.worker"):
-        async with a.worker(blocked_after=0.1):
-            assert await (await a.start(work, {})).result(timeout=10) == 3
-    await a.close()
-    assert any("blocking" in record.getMessage() for record in caplog.records)
-
-
-@pytest.mark.asyncio
-async def test_a_body_that_never_settles_fails_and_says_what_to_look_for() -> None:
-    async def spins(ctx: Context) -> None:
-        while True:
-            await asyncio.sleep(0)
-
-    failed_with(
-        await run_body(spins), "perdure.execution.loop.TurnTooLong", "awaits nothing but asyncio.sleep(0)"
-    )
 
 
 # --- except BaseException ---------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ class Limits:
     """What a body may ask for in one turn."""
     turn_callbacks_max: int = 20_000
     """Callbacks of the run's event loop in one turn; more, and the turn does not settle."""
+    turn_time_max: int = 10 * SECOND_US
+    """How long an `async def` body may compute in one turn (µs); all other runs of its worker wait meanwhile."""
     run_ops_max: int = 50_000
     run_bytes_max: int = 32 * MB
     """A run's history, in ops and bytes."""

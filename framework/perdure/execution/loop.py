@@ -17,7 +17,7 @@ from types import CodeType, FrameType
 from typing import Any, Protocol
 
 from perdure.errors import UsageError
-from perdure.execution import audit
+from perdure.execution import audit, turns
 from perdure.execution.asyncgens import Generators, keep_hooks
 from perdure.execution.conditions import Evicted
 from perdure.execution.handles import PlainTimer, ReadyHandle
@@ -40,7 +40,7 @@ _EARLY_US = 0.13
 
 
 class TurnTooLong(UsageError):
-    """A turn ran more callbacks than a turn may have: it does not settle."""
+    """A turn ran more callbacks than a turn may have, or computed for longer: it does not settle."""
 
 
 class Keeper(Protocol):
@@ -58,7 +58,10 @@ class RunLoop(RefusingLoop):
 
     def __init__(self, run_id: str, keeper: Keeper, *, callbacks_max: int) -> None:
         self.dead = False
+        self.turn = 0
+        self.stopped_at: str | None = None
         self.callbacks = Scope("c")
+        self._run_id = run_id
         self._keeper = keeper
         self._ready: deque[ReadyHandle | PlainTimer] = deque()
         self._number = hash_base(run_id)
@@ -80,28 +83,42 @@ class RunLoop(RefusingLoop):
     def run(self, opening: Callable[..., object], *args: Any) -> None:
         """Calls `opening` inside the turn, then runs whatever is ready until nothing is.
 
-        Raises TurnTooLong when it does not settle, and SystemExit or KeyboardInterrupt when a callback does.
+        Raises TurnTooLong when it does not settle or a guard has stopped it, and SystemExit or KeyboardInterrupt when
+        a callback does.
         """
         outer = _running_loop()
         keep_hooks()
         _set_running_loop(self)
-        ready = self._ready
         try:
-            opening(*args)
-            while ready:
-                self._budget -= 1
-                handle = ready.popleft()
-                if not handle._cancelled:
-                    if self._budget < 0:
-                        raise self._too_long()
-                    try:
-                        handle._context.run(handle._callback, *handle._args)  # pyright: ignore[reportPrivateUsage, reportArgumentType, reportCallIssue]
-                    except (SystemExit, KeyboardInterrupt):
-                        raise
-                    except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop outlives its callbacks
-                        self._keeper.callback_failed("exception in a callback", error)
+            try:
+                turns.enter(self)
+                opening(*args)
+                self._run_ready()
+            finally:
+                turns.leave(self)
+        except turns.Overdue:
+            turns.leave(self)
         finally:
             _set_running_loop(outer)
+        if self.stopped_at is not None:
+            raise self._computes_on()
+
+    def _run_ready(self) -> None:
+        ready = self._ready
+        while ready:
+            self._budget -= 1
+            handle = ready.popleft()
+            if not handle._cancelled:
+                if self._budget < 0:
+                    raise self._too_long()
+                try:
+                    handle._context.run(handle._callback, *handle._args)  # pyright: ignore[reportPrivateUsage, reportArgumentType, reportCallIssue]
+                except (SystemExit, KeyboardInterrupt, turns.Overdue):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop outlives its callbacks
+                    self._keeper.callback_failed("exception in a callback", error)
+                if self.stopped_at is not None:
+                    return  # the body's task has taken the exception
 
     def _too_long(self) -> TurnTooLong:
         self._ready.clear()
@@ -109,6 +126,16 @@ class RunLoop(RefusingLoop):
             f"a turn ran more than {self._callbacks_max:,} callbacks and did not settle: look for a loop that awaits "
             "nothing but asyncio.sleep(0), or that swallows cancellation"
         )
+
+    def _computes_on(self) -> TurnTooLong:
+        self._ready.clear()
+        return TurnTooLong(
+            "the body computed for too long without awaiting a step, and held up all other runs of its worker. Look "
+            f"for a loop that never ends, and put long computations in a step. It was stopped at:\n{self.stopped_at}"
+        )
+
+    def __str__(self) -> str:
+        return f"the body of run {self._run_id}"
 
     def wake(self, handle: PlainTimer) -> None:
         """A timer was recorded as fired: its callback is ready."""

@@ -12,10 +12,12 @@ import asyncio.tasks
 import atexit
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from perdure.execution.conditions import Evicted
 from perdure.execution.desk import LoopDesk
+from perdure.execution.loop import TurnTooLong
 from perdure.execution.tasks import RunTask
 
 __all__ = ["Graveyard", "forget", "graveyard", "register", "tear_down"]
@@ -93,7 +95,8 @@ def tear_down(execution: object, desk: LoopDesk, graves_max: int) -> None:
     forget(execution)
     if tasks:
         graveyard.torn_down += 1
-        loop.run(_unwind, loop, tasks, graves_max)
+        with suppress(TurnTooLong):  # a cleanup that never ended, and now has; the guard has told of it
+            loop.run(_unwind, loop, tasks, graves_max)
     desk.forget()
 
 

@@ -22,6 +22,7 @@ from perdure.execution.ports import Attempt, Outcome
 from perdure.worker.calls import call_of, outcome_of
 from perdure.worker.children import Children, Ticket
 from perdure.worker.details import Details
+from perdure.worker.guard import TurnGuard
 from perdure.worker.job import Job, lane_of
 from perdure.worker.landing import Landing
 from perdure.worker.slots import Slots
@@ -44,7 +45,8 @@ class LocalSteps:
     At most `slots` attempts run at once, of these `threads_max` in threads (default: all) and `processes_max` in
     processes (default: one per core); more wait in order. Turns of `def` bodies have `turn_threads_max` threads of
     their own, so that steps cannot keep them waiting. `around` gives a context in which each attempt runs: a span.
-    A step that blocks the loop for longer than `blocked_s` is named in the log of `perdure.worker`. An `async def`
+    A step that blocks the loop for longer than `blocked_s` is named in the log of `perdure.worker`, and a body that
+    computes for longer than the limit `turn_time_max` is stopped. An `async def`
     that ignores its cancellation is given up `stop_grace_s` after its timeout; it goes on, and keeps its slot.
     """
 
@@ -78,6 +80,7 @@ class LocalSteps:
         self._turns = 0
         self._children = Children()
         self._watchdog = Watchdog(blocked_s, self._suspect, lambda: len(self._tasks))
+        self._guard = TurnGuard(limits.turn_time_max / 1e6)
         self._draining = False
         self._quiet: asyncio.Future[None] | None = None
 
@@ -352,6 +355,7 @@ class LocalSteps:
             for threads in (self._threads, self._callers, self._turners):
                 threads.stop()
             self._watchdog.stop()
+            self._guard.stop()
 
     def _cut(self) -> None:
         for job in [job for jobs in self._jobs.values() for job in jobs]:
