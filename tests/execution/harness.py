@@ -212,7 +212,7 @@ def run_live(body: Body, seed: int, *, turns_max: int = 60, cancels: bool = True
     """A run with outcomes in random order, errors, timers, timeouts, cancels, and commits of random size."""
     rnd = random.Random(seed)
     jitter = Jitter(seed * 7 + 1)
-    live = execution(_jittered(body, jitter), f"run-{seed}", code="1")
+    live = execution(jittered(body, jitter), f"run-{seed}", code="1")
     record = Record()
     time = T0
     try:
@@ -241,8 +241,8 @@ def run_live(body: Body, seed: int, *, turns_max: int = 60, cancels: bool = True
 def check_replay(body: Body, ran: Ran, seed: int, run_id: str) -> str | None:
     """What differs when the record is given to the same code again; None when nothing does."""
     jitter = Jitter(seed)
-    jittered = _jittered(body, jitter)
-    again = execution(jittered, run_id, code="1")
+    shaken = jittered(body, jitter)
+    again = execution(shaken, run_id, code="1")
     try:
         for number, changes in enumerate(ran.record.turns):
             jitter()
@@ -254,7 +254,7 @@ def check_replay(body: Body, ran: Ran, seed: int, run_id: str) -> str | None:
         return f"{type(error).__name__}: {error}"
     finally:
         again.teardown()
-    whole = execution(jittered, run_id, code="1")
+    whole = execution(shaken, run_id, code="1")
     try:
         whole.replay(ran.record.commits)
         if set(whole.waiting_for()) != set(ran.record.open) and not whole.ended:
@@ -266,7 +266,9 @@ def check_replay(body: Body, ran: Ran, seed: int, run_id: str) -> str | None:
     return None
 
 
-def _jittered(body: Any, jitter: Jitter) -> Body:
+def jittered(body: Any, jitter: Jitter) -> Body:
+    """The body with the `ctx.jitter` that the programs call before each step."""
+
     async def run(ctx: Any) -> Any:
         ctx.jitter = jitter
         return await body(ctx)

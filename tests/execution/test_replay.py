@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -140,6 +141,19 @@ def test_a17_another_minor_version_is_named() -> None:
         execution(two_steps, code="1").replay(history)
 
 
+def test_a17_another_minor_version_is_named_when_the_body_is_stuck_or_ended() -> None:
+    async def waits_for_nobody(ctx: Context) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def recorded(*changes: Op) -> list[list[Op]]:
+        return [[("perdure.Started", {"time": T0, "code": "1", "python": "3.4"}), *changes]]
+
+    with pytest.raises(Stuck, match=r"recorded on Python 3\.4, this is"):
+        execution(waits_for_nobody, code="1").replay(recorded(("perdure.Asked", {"keys": ["/z"]})))
+    with pytest.raises(NonDeterminismError, match=r"waits for step .* recorded on Python 3\.4, this is"):
+        execution(two_steps, code="1").replay(recorded(("perdure.Asked", {"keys": ["/a"]}), step_done("/z")))
+
+
 def test_more_asked_than_recorded_by_the_same_code_is_a_difference() -> None:
     wanted = [1, 2]
 
@@ -204,6 +218,24 @@ def test_a4_not_by_id_when_that_is_ambiguous() -> None:
     run = Driver(before, code="1")
     with pytest.raises(NonDeterminismError):
         run.replayed(nested, code="2")
+
+
+@pytest.mark.parametrize("draw", [lambda ctx: str(ctx.uuid4()), lambda ctx: str(ctx.random.random())])
+def test_a9_not_by_id_when_the_task_has_drawn_random_numbers(draw: Callable[[Context], str]) -> None:
+    """They follow the task's path: the step would run with another argument under the same key.
+
+    So it is with `asyncio.wait_for`, which awaits in a task of its own until Python 3.11 and in the caller's since.
+    """
+
+    async def pays(ctx: Context) -> None:
+        await ctx.step.run("pay", work, draw(ctx))
+
+    async def pays_in_a_task(ctx: Context) -> None:
+        await asyncio.gather(pays(ctx))
+
+    run = Driver(pays, code="1")
+    with pytest.raises(NonDeterminismError, match="step 'pay', but the code now has step 'pay' in task 1"):
+        run.replayed(pays_in_a_task, code="2")
 
 
 def test_a4_timers_waits_and_events_move_too() -> None:

@@ -7,4 +7,6 @@ the files that are missing:
     .venv/bin/python -m tests.golden.write
 
 It never overwrites a file. (Until the first release, nothing is written for ever: delete a file to have it made anew.)
+
+`histories/` holds what the programs of the replay harness recorded on each minor version of Python; see `histories.py`.
 """

@@ -11,6 +11,7 @@ from perdure.core.state import Run
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident, Step
 from perdure.errors import LogError, PayloadTooLarge, PerdureError, UsageError
+from perdure.execution.execution import PYTHON
 from perdure.execution.failures import failure_of
 
 ENTRY_SLACK = 16 * 1024
@@ -164,7 +165,7 @@ class Commits:
         self._driver.let_go(resident)
         started: list[Op] = []
         if not run.started:
-            started = [(ops.STARTED, {"time": run.time, "code": resident.function.code, "python": ""})]
+            started = [(ops.STARTED, {"time": run.time, "code": resident.function.code, "python": PYTHON})]
         handler = resident.function.on_failure
         failed = {
             "time": time,

@@ -20,6 +20,7 @@ from perdure.execution import asks, streams
 from perdure.execution.desk import Desk, LoopDesk
 from perdure.execution.runlog import RunLog
 from perdure.execution.step import Step
+from perdure.execution.tasks import RunTask, Scope
 
 __all__ = ["BaseContext", "Context", "FailedRun", "FailureContext"]
 
@@ -75,11 +76,16 @@ class BaseContext(Generic[E_co]):
     @property
     def random(self) -> Random:
         """Random numbers that are the same on replay; each task has a stream of its own."""
-        return streams.stream_of(self._desk.start.run_id, self._desk.here())
+        return streams.stream_of(self._desk.start.run_id, self._drawing())
 
     def uuid4(self) -> UUID:
         """A random UUID that is the same on replay."""
-        return streams.next_uuid(self._desk.start.run_id, self._desk.here())
+        return streams.next_uuid(self._desk.start.run_id, self._drawing())
+
+    def _drawing(self) -> RunTask | Scope:
+        scope = self._desk.here()
+        self._desk.drawn.add(scope.path)
+        return scope
 
     @cached_property
     def log(self) -> RunLog:

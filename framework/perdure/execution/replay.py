@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from perdure.core import ops
 from perdure.core.ops import Op
-from perdure.errors import NonDeterminismError
+from perdure.errors import NonDeterminismError, Stuck
 from perdure.execution.model import Turn
 from perdure.execution.pending import Pending
 
@@ -56,12 +56,17 @@ class Unit(NamedTuple):
         head, _, tail = self.key.partition("/")[2].rpartition(":")
         return head if head and tail.isdigit() else self.key.partition("/")[2]
 
+    @property
+    def path(self) -> str:
+        """Of the task that did it."""
+        return self.key.partition("/")[0]
+
     def __str__(self) -> str:
         word = _WORDS.get(self.kind, self.kind)
         if not self.key:
             return word
-        path, _, shown = self.key.partition("/")
-        return f"{word} {shown!r}" + (f" in task {path}" if path else "")
+        shown = self.key.partition("/")[2]
+        return f"{word} {shown!r}" + (f" in task {self.path}" if self.path else "")
 
 
 class Late:
@@ -142,12 +147,18 @@ class Replay:
         self._opened_by = op
         if name == ops.STARTED:
             self._code, self._python = fields["code"], fields["python"]
-            self._turn = turn = self._execution.begin()
-            turn.ops.pop(0)
-            return
-        if name == ops.RESUMED_BY_USER:
+        elif name == ops.RESUMED_BY_USER:
             self._code = fields["code"]
-        self._turn = self._execution.release_recorded(op)
+        try:
+            if name == ops.STARTED:
+                self._turn = turn = self._execution.begin()
+                turn.ops.pop(0)
+            else:
+                self._turn = self._execution.release_recorded(op)
+        except (NonDeterminismError, Stuck) as error:
+            if note := self._other_python():
+                raise type(error)(f"{error}.{note}") from error
+            raise
 
     def _compare(self) -> None:
         turn, expected, parked = self._turn, self._expected, self._parked
@@ -177,11 +188,14 @@ class Replay:
     def _match_moved(
         self, missing: dict[Unit, Mapping[str, Any]], surplus: dict[Unit, Mapping[str, Any]]
     ) -> None:
-        """Pairs what is recorded under one path and asked for under another: the same id, once on each side (A4)."""
+        """Pairs what is recorded under one path and asked for under another: the same id, once on each side (A4).
+
+        Not where the task has drawn random numbers: they follow its path, and are not those that it had (A9).
+        """
         for unit in list(missing):
             there = [other for other in missing if (other.kind, other.step_id) == (unit.kind, unit.step_id)]
             here = [other for other in surplus if (other.kind, other.step_id) == (unit.kind, unit.step_id)]
-            if len(there) != 1 or len(here) != 1:
+            if len(there) != 1 or len(here) != 1 or here[0].path in self._desk.drawn:
                 continue
             fields, moved = missing[unit], surplus[here[0]]
             if not self._same(unit.kind, fields, moved, moved=True):
@@ -215,14 +229,17 @@ class Replay:
     ) -> NonDeterminismError:
         name, fields = self._opened_by or ("", {})
         after = Unit(name, fields.get("key", ""))
-        python = self._execution.python
-        note = (
-            "" if self._python == python else f" It was recorded on Python {self._python}, this is {python}."
-        )
         return NonDeterminismError(
             f"turn {self._number}, after {after}: the record has {_listed(recorded, all_recorded)}, but the code now "
-            f"has {_listed(done, all_done)}.{note} On replay, code must do as it did: put what differs (clocks, "
-            "random numbers, settings, sets of strings) in a step, and keep the old path for runs that are under way"
+            f"has {_listed(done, all_done)}.{self._other_python()} On replay, code must do as it did: put what differs "
+            "(clocks, random numbers, settings, sets of strings) in a step, and keep the old path for runs that are "
+            "under way"
+        )
+
+    def _other_python(self) -> str:
+        python = self._execution.python
+        return (
+            "" if self._python == python else f" It was recorded on Python {self._python}, this is {python}."
         )
 
 
