@@ -139,17 +139,19 @@ async def test_b1_f_the_worker_of_a_real_log_goes_on_behind_a_body_that_never_yi
 
 @pytest.mark.asyncio
 async def test_b1_f_a_body_that_waits_for_a_lock_is_named_and_not_stopped(
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    held = threading.Lock()
+    held, named = threading.Lock(), threading.Event()
     held.acquire()
-    heard = threading.Event()
-    threading.Thread(target=lambda: (heard.wait(20), held.release()), daemon=True).start()
+    threading.Thread(target=lambda: (named.wait(20), held.release()), daemon=True).start()
 
     class Hears(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.set()
+            named.set()
 
+    a = app(log=f"sqlite:///{tmp_path}/log.db", limits=IMPATIENT)
+
+    @a.function
     async def waits(ctx: Context) -> str:
         held.acquire()
         return "got it"
@@ -157,8 +159,10 @@ async def test_b1_f_a_body_that_waits_for_a_lock_is_named_and_not_stopped(
     log, hears = logging.getLogger("perdure.worker"), Hears()
     log.addHandler(hears)
     try:
-        run = await run_body(waits, limits=IMPATIENT)
+        async with a.worker(blocked_after=0.5):
+            assert await (await a.start(waits, {})).result(timeout=20) == "got it"
     finally:
         log.removeHandler(hears)
-    assert run.status == "completed"
-    assert "held the event loop" in caplog.text
+        await a.close()
+    assert "held the event loop for 0.5 s" in caplog.text
+    assert "held.acquire()" in caplog.text

@@ -25,13 +25,15 @@ where nothing could be raised in it anyway."""
 class TurnGuard:
     """Watches the turns on the thread that makes it, from a thread of its own.
 
-    A turn that has taken `turn_s_max` is stopped by `turns.interrupt`, again and again if its code catches that. One
-    that waits instead of computing cannot be stopped; it is named in the log of `perdure.worker`.
+    A turn that has taken `named_s` is named in the log of `perdure.worker`, with its line. One that has computed for
+    `turn_s_max` is stopped by `turns.interrupt`, again and again if its code catches that; one that waits instead
+    cannot be stopped.
     """
 
-    def __init__(self, turn_s_max: float) -> None:
-        self._every_s = turn_s_max / _LOOKS
+    def __init__(self, turn_s_max: float, named_s: float) -> None:
+        self._every_s = min(turn_s_max, named_s) / _LOOKS
         self._turn_s_max = turn_s_max
+        self._named_s = named_s
         self._watched = threading.get_ident()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="perdure-guard", daemon=True)
@@ -51,27 +53,31 @@ class TurnGuard:
             if seen is not loop or turn != loop.turn:
                 seen, turn, looks, began_s, named = loop, loop.turn, 0, self._computed_s(), False
             looks += 1
-            if looks <= _LOOKS:
-                continue
-            where = stack_of(self._watched, inside=_DRIVER) or "?"
-            if self._computed_s() - began_s < self._turn_s_max * _BUSY:
-                if not named:
-                    named = True
-                    _log.warning(
-                        "%s has held the event loop for %.1f s, and waits there for something that is not recorded; "
-                        "put it in a step. It is at:\n%s",
-                        loop,
-                        self._turn_s_max,
-                        where,
-                    )
-            elif turns.interrupt(self._watched, loop, turn, where):
-                _log.error(
-                    "%s has computed for %.1f s in one turn and held up all other runs; it is stopped, and fails. "
-                    "It was at:\n%s",
+            taken_s = (looks - 1) * self._every_s
+            if taken_s >= self._turn_s_max and self._computed_s() - began_s >= self._turn_s_max * _BUSY:
+                self._stop_turn(loop, turn, taken_s)
+            elif taken_s >= self._named_s and not named:
+                named = True
+                _log.warning(
+                    "%s has held the event loop for %.1f s, and all other runs of this worker wait. Put what takes "
+                    "long, or waits for something outside, in a step. It is at:\n%s",
                     loop,
-                    self._turn_s_max,
-                    where,
+                    taken_s,
+                    self._where(),
                 )
+
+    def _stop_turn(self, loop: turns.Turning, turn: int, taken_s: float) -> None:
+        where = self._where()
+        if turns.interrupt(self._watched, loop, turn, where):
+            _log.error(
+                "%s has computed for %.1f s in one turn; it is stopped, and fails. It was at:\n%s",
+                loop,
+                taken_s,
+                where,
+            )
+
+    def _where(self) -> str:
+        return stack_of(self._watched, inside=_DRIVER) or "?"
 
     def _computed_s(self) -> float:
         """CPU time of the watched thread; where the system does not tell, as if it had computed all the time."""

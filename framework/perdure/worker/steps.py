@@ -45,8 +45,8 @@ class LocalSteps:
     At most `slots` attempts run at once, of these `threads_max` in threads (default: all) and `processes_max` in
     processes (default: one per core); more wait in order. Turns of `def` bodies have `turn_threads_max` threads of
     their own, so that steps cannot keep them waiting. `around` gives a context in which each attempt runs: a span.
-    A step that blocks the loop for longer than `blocked_s` is named in the log of `perdure.worker`, and a body that
-    computes for longer than the limit `turn_time_max` is stopped. An `async def`
+    A step or body that holds the loop for longer than `blocked_s` is named in the log of `perdure.worker`, and a body
+    that computes for longer than the limit `turn_time_max` is stopped. An `async def`
     that ignores its cancellation is given up `stop_grace_s` after its timeout; it goes on, and keeps its slot.
     """
 
@@ -80,7 +80,7 @@ class LocalSteps:
         self._turns = 0
         self._children = Children()
         self._watchdog = Watchdog(blocked_s, self._suspect, lambda: len(self._tasks))
-        self._guard = TurnGuard(limits.turn_time_max / 1e6)
+        self._guard = TurnGuard(limits.turn_time_max / 1e6, blocked_s)
         self._draining = False
         self._quiet: asyncio.Future[None] | None = None
 
