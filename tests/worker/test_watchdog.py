@@ -87,5 +87,8 @@ async def test_it_costs_nothing_when_no_async_step_runs(monkeypatch: pytest.Monk
             patched.setattr(loop, "call_soon_threadsafe", asked.append)
             await asyncio.sleep(0.05)
         assert not asked
+        armed: list[bool] = []
+        arm = watchdog.arm
+        monkeypatch.setattr(watchdog, "arm", lambda: (armed.append(True), arm()))
         await outcome(steps, quick)
-        assert watchdog.armed
+        assert armed == [True]

@@ -17,6 +17,7 @@ _DRIVER = run_loop.__file__
 _LOOKS = 20
 """How often a turn is looked at until it is stopped. They are counted instead of the time that passes: a process that
 was stopped and goes on has not computed meanwhile, and its guard was stopped with it."""
+_EVERY_S_MIN = 0.005
 _BUSY = 0.5
 """The share of a core that tells a turn which computes from one that waits: at a debugger's prompt, or for a lock,
 where nothing could be raised in it anyway."""
@@ -31,7 +32,7 @@ class TurnGuard:
     """
 
     def __init__(self, turn_s_max: float, named_s: float) -> None:
-        self._every_s = min(turn_s_max, named_s) / _LOOKS
+        self._every_s = max(min(turn_s_max, named_s) / _LOOKS, _EVERY_S_MIN)
         self._turn_s_max = turn_s_max
         self._named_s = named_s
         self._watched = threading.get_ident()
