@@ -38,11 +38,6 @@ def test_memory() -> None:
     assert open_log("memory:?partitions=2").partitions == 2
 
 
-def test_kafka_is_not_built_yet() -> None:
-    with pytest.raises(UsageError, match="not built yet"):
-        open_log("kafka://host:9092/namespace")
-
-
 @pytest.mark.parametrize(
     "url",
     [

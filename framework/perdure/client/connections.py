@@ -62,7 +62,7 @@ class Connections:
             raise
 
     async def _connect(self) -> Connection:
-        log = open_log(self._log) if isinstance(self._log, str) else self._log
+        log = open_log(self._log, self._app) if isinstance(self._log, str) else self._log
         await log.open()
         client = Client(log, self._entropy)
         try:

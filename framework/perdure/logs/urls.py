@@ -8,15 +8,18 @@ from perdure.errors import UsageError
 from perdure.logs.contract import Log
 
 FORMS = (
-    "sqlite:///relative/file, sqlite:////absolute/file (?synchronous=full|normal, &partitions=8), or memory:"
+    "sqlite:///relative/file, sqlite:////absolute/file (?synchronous=full|normal, &partitions=8), "
+    "kafka://host:9092,host:9092/namespace (?create=8 makes missing topics with 8 partitions), or memory:"
 )
 
 
-def open_log(url: str) -> Log:
-    """The log that `url` names, not yet opened: `await log.open()` does that.
+def open_log(url: str, app: str = "") -> Log:
+    """The log of `app` that `url` names, not yet opened: `await log.open()` does that.
 
     After `sqlite:///` comes the path as it is, so an absolute one gives four slashes; `%3F` and the like are
-    decoded. Raises `UsageError` for anything else than the forms named in its message.
+    decoded. On Kafka each app has topics of its own; for a tool that knows no app, `?app=` names it, and is not needed
+    where there is only one. Elsewhere a log is one app's. Raises `UsageError` for anything else than the forms named
+    in its message.
     """
     try:
         parts = urlsplit(url)
@@ -28,13 +31,13 @@ def open_log(url: str) -> Log:
     if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):
         from perdure.logs.memory import MemoryLog
 
-        partitions = _partitions(url, options) or 8
+        partitions = _count(url, options, "partitions") or 8
         _refuse_unknown(url, options)
         return MemoryLog(partitions)
     if parts.scheme == "sqlite":
         return _sqlite(url, parts.netloc, parts.path, options)
     if parts.scheme == "kafka":
-        raise UsageError(f"{url!r}: the Kafka log is not built yet; use {FORMS}")
+        return _kafka(url, parts.netloc, parts.path, options, app)
     raise UsageError(f"{url!r} is not the URL of a log; use {FORMS}")
 
 
@@ -43,7 +46,7 @@ def _sqlite(url: str, netloc: str, path: str, options: dict[str, str]) -> Log:
 
     if netloc or not path.strip("/"):
         raise UsageError(f"{url!r} names no file (three slashes, then the path); use {FORMS}")
-    partitions = _partitions(url, options)
+    partitions = _count(url, options, "partitions")
     synchronous = options.pop("synchronous", "full").lower()
     if synchronous not in ("full", "normal"):
         raise UsageError(f"{url!r}: synchronous is full or normal, not {synchronous!r}")
@@ -51,15 +54,35 @@ def _sqlite(url: str, netloc: str, path: str, options: dict[str, str]) -> Log:
     return SqliteLog(unquote(path[1:]), partitions=partitions, full=synchronous == "full")
 
 
+def _kafka(url: str, servers: str, path: str, options: dict[str, str], app: str) -> Log:
+    try:
+        from perdure.logs.kafka import KafkaLog, KafkaSettings, from_environment
+    except ImportError as error:
+        raise UsageError(f'{url!r} needs the Kafka client: pip install "perdure[kafka]"') from error
+    namespace = path.strip("/")
+    if not servers or not namespace or "/" in namespace:
+        raise UsageError(f"{url!r}: the servers and one namespace are needed; use {FORMS}")
+    if "@" in servers:
+        raise UsageError(
+            "a password has no place in the log's URL: set PERDURE_KAFKA_SASL_PASSWORD and so on"
+        )
+    named = options.pop("app", app)
+    if app and named != app:
+        raise UsageError(f"{url!r} is the log of the app {named!r}, and this is {app!r}")
+    create = _count(url, options, "create")
+    _refuse_unknown(url, options)
+    return KafkaLog(KafkaSettings(servers, namespace, named, from_environment()), create=create)
+
+
 def _refuse_unknown(url: str, options: dict[str, str]) -> None:
     if options:
         raise UsageError(f"{url!r}: unknown option {next(iter(options))!r}; use {FORMS}")
 
 
-def _partitions(url: str, options: dict[str, str]) -> int | None:
-    text = options.pop("partitions", None)
+def _count(url: str, options: dict[str, str], name: str) -> int | None:
+    text = options.pop(name, None)
     if text is None:
         return None
     if not text.isdecimal() or not 1 <= int(text) <= 1_024:
-        raise UsageError(f"{url!r}: partitions is a number from 1 to 1024, not {text!r}")
+        raise UsageError(f"{url!r}: {name} is a number from 1 to 1024, not {text!r}")
     return int(text)

@@ -1,0 +1,128 @@
+"""Making topics, looking at their settings, and dropping what is not needed any more. Blocks: not on the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
+    TopicMetadata,  # pyright: ignore[reportPrivateImportUsage]
+)
+from confluent_kafka.cimpl import NewTopic
+
+from perdure.errors import LogError
+from perdure.logs.kafka.handover import log
+from perdure.logs.kafka.preflight import Found
+from perdure.logs.kafka.topics import TopicSpec
+
+__all__ = ["Admin"]
+
+_ANSWER_S: Final = 15.0
+_SEEN_S: Final = 10.0
+
+
+class Admin:
+    """Asks the cluster's brokers. Raises LogError, with what to do."""
+
+    def __init__(self, config: Mapping[str, Any], where: str) -> None:
+        self._client = AdminClient(dict(config))
+        self._where = where
+
+    def partitions(self, names: Sequence[str]) -> dict[str, int]:
+        """How many partitions those of the topics have that are there."""
+        there = self._metadata()
+        return {
+            name: len(there[name].partitions) for name in names if name in there and there[name].error is None
+        }
+
+    def topics(self) -> list[str]:
+        """The names of all topics that this user may see."""
+        return sorted(self._metadata())
+
+    def _metadata(self) -> dict[str, TopicMetadata]:
+        try:
+            return self._client.list_topics(timeout=_ANSWER_S).topics
+        except KafkaException as error:
+            raise LogError(
+                f"no broker answers at {self._where} ({_reason(error)}): is Kafka running there, and do the settings "
+                "in PERDURE_KAFKA_… fit it?"
+            ) from error
+
+    def describe(self, names: Sequence[str]) -> dict[str, Found]:
+        """Those of the topics that are there, with their settings where this user may see them."""
+        there = self._metadata()
+        names = [name for name in names if name in there and there[name].error is None]
+        config = self._configs(names)
+        return {
+            name: Found(
+                len(there[name].partitions),
+                min((len(each.replicas) for each in there[name].partitions.values()), default=0),
+                config.get(name),
+            )
+            for name in names
+        }
+
+    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        asked = _futures(
+            self._client.describe_configs(  # pyright: ignore[reportUnknownMemberType]
+                [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=_ANSWER_S
+            )
+        )
+        found: dict[str, dict[str, str]] = {}
+        for resource, future in asked.items():
+            try:
+                found[resource.name] = {entry.name: entry.value for entry in future.result().values()}
+            except KafkaException as error:
+                log.warning("the settings of %s cannot be checked: %s", resource.name, _reason(error))
+        return found
+
+    def create(self, specs: Sequence[TopicSpec], replication: int) -> None:
+        """Makes topics; those that are there already stay as they are. Returns when all can be used."""
+        topics = [NewTopic(spec.name, spec.partitions, replication, config=spec.config) for spec in specs]
+        made = _futures(self._client.create_topics(topics, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        for name, future in made.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise LogError(
+                        f"the topic {name} cannot be made at {self._where}: {_reason(error)}"
+                    ) from error
+        self._wait_for([spec.name for spec in specs])
+
+    def brokers(self) -> int:
+        """How many brokers the cluster has."""
+        return len(self._client.list_topics(timeout=_ANSWER_S).brokers)
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Drops the entries below an offset."""
+        below = [TopicPartition(topic, partition, before)]
+        asked = _futures(self._client.delete_records(below, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        for future in asked.values():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise LogError(f"{topic} {partition} cannot be trimmed: {_reason(error)}") from error
+
+    def _wait_for(self, names: Sequence[str]) -> None:
+        """A topic that was made is known to each broker only a little later."""
+        deadline = time.monotonic() + _SEEN_S
+        while missing := set(names) - set(self.partitions(names)):
+            if time.monotonic() > deadline:
+                raise LogError(f"made, but not to be seen within {_SEEN_S:g} s: {', '.join(sorted(missing))}")
+            time.sleep(0.02)
+
+
+def _reason(error: KafkaException) -> str:
+    told = error.args[0]
+    return told.str() if isinstance(told, KafkaError) else str(told)
+
+
+def _futures(asked: Any) -> dict[Any, Future[Any]]:
+    """What the admin client has asked for, by its name; its own types do not say what comes."""
+    return asked

@@ -1,0 +1,155 @@
+"""Membership in the consumer group that shares the journal's partitions.
+
+The group's consumer only holds the membership: it pauses whatever it is assigned and reads nothing. So a rebalance
+callback has no more to do than to ask the listener, within a bound, and what is read does not move with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from perdure.errors import UsageError
+from perdure.logs.kafka.handover import Handover, log
+
+__all__ = ["Membership", "Timing", "Told"]
+
+_POLL_S: Final = 0.1
+_LATE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The bounds of a membership, in seconds."""
+
+    session_s: float = 10.0
+    """A member of which the broker hears nothing for so long has lost its partitions."""
+    stall_s: float = 5.0
+    """A member whose event loop takes nothing for so long stops asking for its place, and loses it."""
+    revoke_s: float = 10.0
+    """What a listener may take to let go."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> Timing:
+        """With the session timeout that the user has set, if any."""
+        given = options.get("session.timeout.ms")
+        if given is None:
+            return cls()
+        if not given.isdecimal():
+            raise UsageError(f"session.timeout.ms={given!r} is not a number of milliseconds")
+        return cls(session_s=int(given) / 1_000)
+
+    def options(self) -> dict[str, Any]:
+        """What the consumer of the group is configured with."""
+        poll_s = max(self.session_s, self.revoke_s + 2 * _LATE_S)
+        return {
+            "session.timeout.ms": int(self.session_s * 1_000),
+            "heartbeat.interval.ms": max(int(self.session_s * 1_000 / 6), 100),
+            "max.poll.interval.ms": int(poll_s * 1_000),
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+
+
+class Told(Protocol):
+    """Who is told of the membership, on the loop."""
+
+    def joined(self) -> None: ...
+    def assigned(self, partitions: Sequence[int]) -> None: ...
+    async def revoke(self, partitions: Sequence[int]) -> None: ...
+    def lost(self, partitions: Sequence[int]) -> None: ...
+
+
+class Membership:
+    """One member: a thread that keeps its place in the group."""
+
+    def __init__(
+        self, config: Mapping[str, Any], topic: str, timing: Timing, handover: Handover, told: Told
+    ) -> None:
+        self._config = {
+            **config,
+            **timing.options(),
+            "enable.auto.commit": False,
+            "auto.offset.reset": "latest",
+            "fetch.wait.max.ms": 500,
+        }
+        self._topic = topic
+        self._timing = timing
+        self._handover = handover
+        self._told = told
+        self._joined = False
+        self._leaving = threading.Event()
+        self.hold = threading.Event()
+        """Set, the member takes no part in its group, as if its thread were stuck. For tests."""
+        self._thread = threading.Thread(target=self._run, name="perdure-kafka-group", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Gives everything back and leaves the group. Blocks: not on the loop."""
+        self._leaving.set()
+        self._thread.join()
+
+    # ------------------------------------------------------------------ on the thread
+
+    def _run(self) -> None:
+        consumer = Consumer(self._config)
+        consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        try:
+            while not self._leaving.is_set():
+                if self.hold.is_set() or self._handover.stalled_s() > self._timing.stall_s:
+                    # Not asking for its place any more is how a hung worker loses it: nobody could tell it otherwise.
+                    self._leaving.wait(_POLL_S)
+                    continue
+                message = consumer.poll(_POLL_S)
+                if message is not None and (error := message.error()) is not None:
+                    log.warning("the group of %s: %s", self._topic, error.str())
+                if not self._joined and consumer.memberid():
+                    self._joined = True
+                    self._handover.call(self._told.joined)
+                elif not self._handover.waiting:
+                    self._handover.call(
+                        _nothing
+                    )  # a sign of life is asked for, since nothing else may come for long
+        finally:
+            consumer.close()  # calls `_on_revoke` for what is held
+
+    def _on_assign(self, consumer: Consumer, given: Sequence[TopicPartition]) -> None:
+        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in given])
+        consumer.pause(list(given))
+        self._handover.call(self._told.assigned, _numbers(given))
+
+    def _on_revoke(self, consumer: Consumer, taken: Sequence[TopicPartition]) -> None:
+        numbers = _numbers(taken)
+        if numbers:
+            self._wait_for(lambda: self._told.revoke(numbers))
+        consumer.incremental_unassign(list(taken))
+
+    def _on_lost(self, consumer: Consumer, taken: Sequence[TopicPartition]) -> None:
+        self._handover.call(self._told.lost, _numbers(taken))
+        consumer.incremental_unassign(list(taken))
+
+    def _wait_for(self, revoke: Callable[[], Any]) -> None:
+        """Asks on the loop, and goes on at the latest when the bound is over, whatever the loop does."""
+        try:
+            asked = asyncio.run_coroutine_threadsafe(revoke(), self._handover.loop)
+        except RuntimeError:
+            return  # the loop is closed
+        try:
+            asked.result(self._timing.revoke_s + _LATE_S)
+        except concurrent.futures.TimeoutError:
+            log.warning("partitions are given away though their worker has not let go within the bound")
+
+
+def _numbers(partitions: Sequence[TopicPartition]) -> list[int]:
+    return sorted(tp.partition for tp in partitions)
+
+
+def _nothing() -> None:
+    """Only to see that the loop takes calls."""
