@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,12 +45,34 @@ def perdure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def on_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:
+    """The lines that a command prints on a terminal of that width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    env = environ(TERM="xterm", NO_COLOR="1", COLUMNS=str(columns))
+    process = subprocess.Popen(command(*arguments), cwd=folder, env=env, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    except OSError:  # the end of what a terminal has to say
+        process.wait(DEADLINE_S)
+    finally:
+        os.close(ours)
+        process.kill()
+        process.wait(DEADLINE_S)
+    return shown.decode().splitlines()
+
+
 class Screen:
     """A running command and everything that it has printed."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, folder: Path, arguments: Sequence[str], before: str = "") -> None:
         self.process = subprocess.Popen(
-            command(*arguments),
+            [sys.executable, "-c", f"{before}; from perdure.cli.root import app; app()", *arguments]
+            if before
+            else command(*arguments),
             cwd=folder,
             env=environ(),
             stdout=subprocess.PIPE,
@@ -112,9 +138,9 @@ class Screen:
 
 
 @contextmanager
-def screen(folder: Path, *arguments: str) -> Iterator[Screen]:
-    """Starts a command, and leaves nothing of it behind."""
-    shown = Screen(folder, arguments)
+def screen(folder: Path, *arguments: str, before: str = "") -> Iterator[Screen]:
+    """Starts a command, with code that runs before it, and leaves nothing of it behind."""
+    shown = Screen(folder, arguments, before)
     try:
         yield shown
     finally:

@@ -14,9 +14,10 @@ from typer.testing import CliRunner, Result
 
 from perdure.app import App
 from perdure.authoring.events import Event
-from perdure.cli import runs
+from perdure.cli import steering
 from perdure.cli.root import app as commands
 from perdure.execution.context import Context
+from tests.cli.terminal import on_terminal
 
 shop = App("shop")
 
@@ -31,7 +32,6 @@ def charge(order: str) -> str:
     return f"paid {order}"
 
 
-pytestmark = pytest.mark.xdist_group("cli-commands")
 
 
 @shop.function(on=Ordered, retries=0)
@@ -78,7 +78,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_log(monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path) -> None:
     shutil.copytree(log, tmp_path / "log")
-    monkeypatch.setattr(runs, "TAKEN_UP_S", 0.05)
+    monkeypatch.setattr(steering, "TAKEN_UP_S", 0.05)
     monkeypatch.setenv("PERDURE_LOG", f"sqlite:///{tmp_path}/log/log.db")
 
 
@@ -129,6 +129,35 @@ def test_the_fields_of_json_are_stable() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", view["created"])
 
 
+def test_a_list_of_nothing_says_which_functions_have_runs() -> None:
+    assert perdure("runs", "list", "--function", "nope").stdout == (
+        "no run of nope: there are runs of sell and wait\n"
+    )
+    assert perdure("runs", "list", "--function", "sell", "--status", "paused").stdout == "no run fits\n"
+
+
+def test_values_are_written_alike_in_lists_and_in_a_run() -> None:
+    whole = run_of("sell", "completed")
+    assert 'tags     {"tenant":"acme"}' in perdure("runs", "show", whole).stdout
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_on_a_narrow_terminal_only_the_last_column_is_cut(tmp_path: Path, columns: int) -> None:
+    url = f"sqlite:///{tmp_path}/log/log.db"
+    events = json.loads(perdure("events", "list", "--json").stdout)
+    shown = on_terminal(tmp_path, columns, "events", "list", "--log", url)
+    assert len(shown) == len(events) + 1
+    for event, line in zip(events, shown[1:], strict=True):
+        assert re.search(rf" {event['name']} +{re.escape(event['id'])} ", line), line
+    assert any(line.rstrip().endswith("…") for line in shown)
+    runs = on_terminal(tmp_path, columns, "runs", "list", "--log", url)
+    assert len(runs) == 4
+    for run, line in zip(listed(), runs[1:], strict=True):
+        name = run["id"].removeprefix("1p")[:8]
+        assert re.match(rf"{name} +{run['function']} +{run['status']} +\d\d:\d\d:\d\d ", line), line
+        assert len(line) <= columns
+
+
 def test_a_list_for_people_says_what_each_run_is_at() -> None:
     shown = perdure("runs", "list").stdout
     assert re.search(r"sell/bad +sell +failed .*ValueError: the card was refused by the bank", shown)
@@ -155,7 +184,7 @@ def test_a_beginning_that_fits_several_runs_is_refused_and_none_is_said() -> Non
 
 def test_a_run_for_people() -> None:
     shown = perdure("runs", "show", run_of("sell", "completed")).stdout
-    assert re.search(r"^  tags +\{\"tenant\": \"acme\"\}$", shown, re.MULTILINE)
+    assert re.search(r"^  tags +\{\"tenant\":\"acme\"\}$", shown, re.MULTILINE)
     assert re.search(r"^  stage +\"charging\"$", shown, re.MULTILINE)
     assert re.search(r"^charge +step +completed +1 +\S+ \S+ +\"paid one\"$", shown, re.MULTILINE)
     assert re.search(r"^charge:1 +step +completed +1 +\S+ \S+ +\"paid again\"$", shown, re.MULTILINE)
@@ -189,7 +218,7 @@ def test_the_ops_of_a_run() -> None:
     ops = json.loads(perdure("runs", "show", whole, "--ops", "--json").stdout)
     assert [op["name"] for op in ops][-2:] == ["StepFailed", "RunFailed"]
     assert [op["op"] for op in ops] == list(range(1, len(ops) + 1))
-    assert re.search(r"StepFailed +charge +\{\"attempt\": 1", perdure("runs", "show", whole, "--ops").stdout)
+    assert re.search(r"StepFailed +charge +\{\"attempt\":1", perdure("runs", "show", whole, "--ops").stdout)
 
 
 # --- steering ---------------------------------------------------------------------------------------------------------
@@ -202,8 +231,14 @@ def test_pause_and_resume() -> None:
     again = perdure("runs", "pause", whole)
     assert (again.exit_code, "it is paused already" in again.stderr) == (1, True)
     resumed = json.loads(perdure("runs", "resume", whole, "--json").stdout)
-    assert resumed == {"id": whole, "status": "paused", "taken_up": False}, "there is no worker"
-
+    assert resumed == {
+        "id": whole,
+        "status": "paused",
+        "taken_up": False,
+        "answered": False,
+        "reason": None,
+    }, "there is no worker"
+    assert "no worker answers; one that starts acts on it" in perdure("runs", "resume", whole).stdout
     assert "every rule holds; 1 live run waits" in perdure("doctor").stdout
 
 
@@ -273,9 +308,15 @@ def test_an_app_gives_its_events_their_key_and_checks_them(
     [
         (["a b", "{", "c"], "in one pair of quotes"),
         (["shop/x", "{"], "is not JSON"),
-        (["shop/x", "[1]"], "use a dict"),
+        (["shop/x", "[1]"], 'must be a JSON object, such as {"value": ...}, not [1]'),
         (["perdure/x"], "choose another prefix"),
-        (["shop/x", "--ts", "tomorrow"], "ISO 8601"),
+        (["shop/x", "--ts", "tomorrow"], "--ts tomorrow: that is no time; write +10m"),
+        (["shop/x", "--ts", "5"], "--ts 5: that is no time; write +10m or +90 (seconds)"),
+        (["shop/x", "--ts", "2031-05-01T12:00:00"], "it has no time zone; write"),
+        (
+            ["shop/x", "--ts", "+10 minutes"],
+            "--ts +10 minutes: that is no duration; write a number of seconds",
+        ),
         (["shop/x", "--log", "redis://x"], "is not the URL of a log"),
         (["shop/x", "--log", "memory:"], "inside one process"),
         (["nothing.py:app", "shop/x"], "there is no file nothing.py"),

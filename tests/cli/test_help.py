@@ -29,7 +29,16 @@ PATHS = _paths()
 def test_the_commands() -> None:
     assert sorted(" ".join(path) for path in PATHS) == [
         *("dev", "doctor", "events list", "events send"),
-        *("runs cancel", "runs list", "runs pause", "runs resume", "runs show", "runs signal", "worker"),
+        *(
+            "runs cancel",
+            "runs list",
+            "runs pause",
+            "runs resume",
+            "runs show",
+            "runs signal",
+            "runs start",
+            "worker",
+        ),
     ]
 
 
@@ -38,6 +47,7 @@ def test_each_command_has_an_example_of_itself(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*path, "--help"])
     assert shown.exit_code == 0
     assert "Example" in shown.output
+    assert "<" not in shown.output, "types of Python are not for people who type commands"
     assert f"perdure {' '.join(path)}" in " ".join(shown.output.split("Example", 1)[1].split())
 
 
@@ -64,6 +74,7 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
         [sys.executable, "-c", program], env=environ(), capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.split() == [
-        *("perdure.cli", "perdure.cli.doctor", "perdure.cli.events", "perdure.cli.options"),
-        *("perdure.cli.root", "perdure.cli.running", "perdure.cli.runs"),
+        *("perdure.cli", "perdure.cli.commands", "perdure.cli.doctor", "perdure.cli.events"),
+        *("perdure.cli.options", "perdure.cli.root", "perdure.cli.running", "perdure.cli.runs"),
+        "perdure.cli.steering",
     ]

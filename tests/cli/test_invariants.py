@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from perdure.app import App
 from perdure.cli import doctor
 from perdure.cli.root import app as commands
-from perdure.core import codec, ops, routing
+from perdure.core import ops, routing
 from perdure.core.invariants import Violation, check, check_between
 from perdure.core.ops import EventData
 from perdure.core.state import Cell, Item, PartitionState, Pending, Run, Subscription
@@ -101,10 +101,8 @@ def test_a_match_that_has_arrived_needs_no_subscription() -> None:
 
 def test_a_body_that_ended_before_its_attempts_waits_for_these() -> None:
     state = state_of()
-    run = run_in(state)
-    run.pending.clear()
-    change = {"entity": run.id, "prev": 1, "ops": [(ops.STEP_ABANDONED, {"key": "/step"})]}
-    run.history.append(codec.parts_of({"changes": [change]})[0])
+    run_in(state).pending.clear()
+    run_in(state).held = ops.RUN_DONE, {"time": 1, "result": b"1"}
     assert check(state) == []
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import re
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import perdure.cli
 from perdure.app import App
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer
-from perdure.cli.wording import duration
+from perdure.cli.wording import duration, error_line, failing_line
 from perdure.execution.context import Context
 from perdure.testing.environment import Environment, environment
 
@@ -90,7 +93,7 @@ def test_a_life_of_a_run() -> None:
         r'sell    RUN  charge  done in \S+ \S+ → "paid 7"',
         r"sell    RUN  │ stage = \"paid\"",
         r'sell    RUN  │ warning: charged  order="7"',
-        r"sell    RUN  flaky  retrying after attempt 1 \(.*\): ConnectionError: the bank is away · again at .*",
+        r"sell    RUN  flaky  retrying after attempt 1 \(.*\): ConnectionError: the bank is away · .+py:\d+ · again .*",
         r"sell    RUN  flaky  done in \S+ \S+, attempt 2",
         r"sell    RUN  rest  sleeping until .* \(2h\)",
         r"sell    RUN  rest  time is up",
@@ -136,6 +139,22 @@ def test_a_run_that_goes_on_in_another_process() -> None:
     lines = stream.getvalue().splitlines()
     assert re.search(r"sell  \S+  goes on after \d+ ops in the log$", lines[0])
     assert re.search(r"sell  \S+  rest  time is up$", lines[1])
+
+
+def test_what_an_error_says_to_do_is_kept_and_its_line_is_named() -> None:
+    long = ValueError(f"what is wrong {'and why ' * 100}write this instead")
+    told = error_line("ValueError", str(long), 100)
+    assert len(told) <= 100
+    assert told.startswith("ValueError: what is wrong")
+    assert told.endswith("write this instead")
+    own = Path(perdure.cli.__file__).parents[1]
+    traceback = (
+        f'Traceback (most recent call last):\n  File "{Path.cwd()}/shop.py", line 12, in sell\n    charge()\n'
+        f'  File "{own}/execution/step.py", line 9, in run\n    raise\n'
+        f'  File "{json.__file__}", line 3, in loads\n    raise\nValueError: x\n'
+    )
+    assert failing_line(traceback) == "shop.py:12"
+    assert failing_line("ValueError: no traceback") == ""
 
 
 def test_colours() -> None:

@@ -75,10 +75,13 @@ def test_no_app() -> None:
     write("cli_zero.py", "x = 1\n")
     assert fault("cli_two.py") == "cli_two.py has no 'app'; use cli_two.py:one or cli_two.py:two"
     assert fault("cli_two.py:three") == "cli_two.py has no 'three'; use cli_two.py:one or cli_two.py:two"
-    assert fault("cli_two.py:App").startswith(
-        "cli_two.py has a type as 'App', not an App; use cli_two.py:one"
+    assert fault("cli_two.py:App") == (
+        "cli_two.py: 'App' is a class, not an App; use cli_two.py:one or cli_two.py:two"
     )
-    assert fault("cli_zero.py:x") == 'cli_zero.py has no App: write app = App("cli_zero") in it'
+    assert fault("cli_zero.py") == 'cli_zero.py has no App: write app = App("cli_zero") in it'
+    assert fault("cli_zero.py:x") == (
+        "cli_zero.py: 'x' is an int, not an App; write app = App(\"cli_zero\") in it"
+    )
 
 
 def test_a_syntax_error() -> None:
@@ -87,6 +90,20 @@ def test_a_syntax_error() -> None:
         "cli_wrong.py, line 2: SyntaxError: invalid syntax",
         "    def y(:",
     ]
+
+
+def test_a_module_with_nul_bytes() -> None:
+    write("cli_nul.py", "import cli_nil\n")
+    write("cli_nil.py", "x = 1\ny = '\0'\n")
+    assert fault("cli_nul.py").startswith("cli_nil.py, line 2: SyntaxError: source code")
+
+
+def test_a_module_below_a_folder_of_sources() -> None:
+    write("src/cli_deep/main.py", APP + "app = App('deep')\n")
+    assert fault("cli_deep.main:app") == (
+        f"there is no module 'cli_deep.main', and no file cli_deep/main.py in {Path.cwd()}; "
+        "did you mean src/cli_deep/main.py:app?"
+    )
 
 
 def test_an_error_shows_the_users_lines_only() -> None:

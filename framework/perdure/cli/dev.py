@@ -13,21 +13,24 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
 import watchfiles
 
-from perdure.cli.loading import NOT_LOADED, Place, shown_path
+from perdure.cli.loading import NOT_LOADED, Place
 from perdure.cli.printing import Printer, stamp
-from perdure.cli.wording import listed
+from perdure.cli.wording import duration, listed, shown_path
 
 MARGIN_S = 5.0
 """What a child gets beyond its drain before it is killed."""
 STEADY_S = 5.0
 """A child that died sooner after its start is not started again before the code changes."""
 AGAIN_S = 1.0
+LOADING_S = (5.0, 10.0, 15.0, 30.0)
+"""When an import that takes long is mentioned: pauses, the last again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,10 @@ class Dev:
 class Child:
     """One child process and the way to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, way: socket.socket) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, way: socket.socket, *, first: bool) -> None:
         self.process = process
+        self.first = first
+        """None has led before it."""
         self.began = asyncio.get_running_loop().time()
         self.leads = False
         self._way = way
@@ -98,6 +103,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: list[Child] = []
+        self._alive: set[Child] = set()
 
     async def run(self) -> int:
         """Until a signal; the exit code."""
@@ -108,11 +114,15 @@ class Supervisor:
         watching = loop.create_task(self._watch())
         await self._stopping.wait()
         watching.cancel()
-        for task in self._tasks:
+        tasks = [watching, *self._tasks]
+        for task in tasks:
             task.cancel()
-        if self._coming is not None:
-            self._coming.kill()
-        await asyncio.gather(*(child.leave(self._dev.drain_s + MARGIN_S) for child in self._at_work()))
+        await asyncio.wait(tasks)
+        at_work = self._at_work()
+        for child in self._alive.difference(at_work):
+            child.kill()
+        await asyncio.gather(*(child.leave(self._dev.drain_s + MARGIN_S) for child in at_work))
+        await asyncio.gather(*(child.process.wait() for child in self._alive))
         return self._code
 
     def _at_work(self) -> list[Child]:
@@ -160,39 +170,58 @@ class Supervisor:
             self._leaving.append(before)
             await before.leave(self._dev.drain_s + MARGIN_S)
             self._leaving.remove(before)
-            before.close()
+            self._gone(before)
         self._first = False
         coming.tell(b"go")
         await self._accompany(coming)
 
     async def _loaded(self, coming: Child) -> bool:
         """Whether it could load the code, and is still the newest."""
-        word = await coming.words()
-        if word:
+        if await self._first_word(coming):
             return self._coming is coming
         code = await coming.process.wait()
-        coming.close()
+        self._gone(coming)
         if self._coming is not coming:
             return False
         self._coming = None
         if code != NOT_LOADED:
             self._say("not loaded", "red", f"the code's process ended while it was imported ({_ended(code)})")
-        on = (
-            "the worker goes on with the code from before"
-            if self._child is not None
-            else "runs wait in the log"
-        )
-        self._say("waiting", "yellow", f"for a change that mends it; until then {on}")
+        self._wait_for_a_change()
         return False
+
+    async def _first_word(self, coming: Child) -> str:
+        """What it says once it has loaded the code; meanwhile people are told that it loads."""
+        word = asyncio.ensure_future(coming.words())
+        took = 0.0
+        try:
+            for pause in chain(LOADING_S, repeat(LOADING_S[-1])):
+                if (await asyncio.wait([word], timeout=pause))[0]:
+                    break
+                took += pause
+                if self._coming is coming:
+                    path = self._dev.place.shown.partition(":")[0]
+                    self._say("still loading", "yellow", f"{path} ({took:g} s)")
+            return await word
+        finally:
+            word.cancel()
+
+    def _wait_for_a_change(self) -> None:
+        led = self._child is not None
+        on = "the worker goes on with the code from before" if led else "runs wait in the log"
+        self._say("waiting", "yellow", f"for a change that mends it; until then {on}")
 
     async def _accompany(self, child: Child) -> None:
         """Sees to a child that leads, until it ends."""
-        child.leads = bool(await child.words())
+        word = await child.words()
+        child.leads = word.startswith("ready")
         code = await child.process.wait()
         if self._stopping.is_set() or self._child is not child:
             return
         self._child = None
-        child.close()
+        self._gone(child)
+        if word.startswith("refused"):
+            self._refused(child, int(word.split()[1]))
+            return
         self._say("died", "red", f"the worker's process ended by itself ({_ended(code)})")
         if asyncio.get_running_loop().time() - child.began < STEADY_S:
             self._say("waiting", "yellow", "for a change of the code before it is started again")
@@ -200,6 +229,14 @@ class Supervisor:
         await asyncio.sleep(AGAIN_S)
         if self._child is None and self._coming is None:
             await self._start()
+
+    def _refused(self, child: Child, code: int) -> None:
+        """It cannot work, and has said why: the log is at fault, or what the code says of it."""
+        if child.first:
+            self._code = code
+            self._stopping.set()
+        else:
+            self._wait_for_a_change()
 
     # ------------------------------------------------------------------ processes
 
@@ -219,17 +256,17 @@ class Supervisor:
             "drain_s": dev.drain_s,
             "first": self._first,
         }
-        command = [
-            sys.executable,
-            "-u",
-            "-m",
-            "perdure.cli.dev_child",
-            str(theirs.fileno()),
-            json.dumps(given),
-        ]
+        module = "perdure.cli.dev_child"
+        command = [sys.executable, "-m", module, str(theirs.fileno()), json.dumps(given)]
         process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
         theirs.close()
-        return Child(process, ours)
+        child = Child(process, ours, first=self._first)
+        self._alive.add(child)
+        return child
+
+    def _gone(self, child: Child) -> None:
+        self._alive.discard(child)
+        child.close()
 
     def _say(self, what: str, style: str, rest: str) -> None:
         shown = self._printer.style(what, style)
@@ -245,7 +282,8 @@ def run_dev(dev: Dev) -> int:
     printer = Printer(sys.stdout)
     folders = listed(shown_path(folder) for folder in dev.watched)
     printer.say(f"{printer.style('perdure dev', 'bold')} {dev.place.shown}")
-    printer.say(f"  watch  {folders}: a .py file that changes is loaded at once")
+    drain = duration(round(dev.drain_s * 1_000_000))
+    printer.say(f"  watch  {folders}: changed code takes over once running steps have ended, within {drain}")
     try:
         return asyncio.run(_supervise(dev, printer))
     finally:

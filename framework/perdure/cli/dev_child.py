@@ -2,8 +2,8 @@
 
     python -m perdure.cli.dev_child FD JSON
 
-FD is one end of a socket pair. The child writes `loaded` and `ready`; the parent writes `go` and `drain`. Closing the
-parent's end means `drain` too: a child never outlives its parent.
+FD is one end of a socket pair. The child writes `loaded`, then `ready` or `refused CODE`; the parent writes `go` and
+`drain`. Closing the parent's end means `drain` too: a child never outlives its parent.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from perdure.app import App
 from perdure.authoring.lint import advice_for
 from perdure.cli.loading import NOT_LOADED, NotLoaded, Place, load
 from perdure.cli.places import shown_log
-from perdure.cli.printing import Printer, stamp
+from perdure.cli.printing import Printer, exit_code, stamp, tell_error, whole_lines
 from perdure.cli.serving import Serving, functions_of, serving
 from perdure.engine.engine import Engine
+from perdure.errors import PerdureError, UsageError
 from perdure.worker.process import run_until_signalled
 
 
 def main(fd: int, given: dict[str, Any]) -> int:
     """Runs one generation of the app's code; the exit code."""
     parent = socket.socket(fileno=fd)
-    printer = Printer(sys.stdout)
+    sys.stdout = whole_lines(sys.stdout)
+    printer = Printer(os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _frame: os._exit(128 + caught))
     place = Place(
@@ -41,7 +43,8 @@ def main(fd: int, given: dict[str, Any]) -> int:
     )
     try:
         app = load(place)
-    except NotLoaded as error:
+        app.functions.check()
+    except (NotLoaded, UsageError) as error:
         printer.say(f"{stamp(printer, time_ns() // 1_000)}  {printer.style('not loaded', 'red')}: {error}")
         printer.close()
         return NOT_LOADED
@@ -56,6 +59,8 @@ def main(fd: int, given: dict[str, Any]) -> int:
             printer.say(f"  {printer.style('look', 'yellow')}   {advice}")
     try:
         return _work(app, how, printer, parent)
+    except PerdureError as error:
+        return _refused(error, printer, parent, first=given["first"])
     finally:
         printer.close()
 
@@ -71,11 +76,31 @@ def _work(app: App, how: Serving, printer: Printer, parent: socket.socket) -> in
         with suppress(OSError):  # a parent that is gone is about to be noticed
             parent.send(b"ready\n")
 
-    async def told(_engine: Engine) -> None:
-        await asyncio.get_running_loop().sock_recv(parent, 64)
+    async def told(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        word = loop.create_task(loop.sock_recv(parent, 64))
+        failed = loop.create_task(engine.failed())
+        done, pending = await asyncio.wait({word, failed}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
 
     # The parent says what signals mean; here they only do it.
     return run_until_signalled(worker, drain_timeout_s=how.drain_s, until=told, say=lambda _line: None)
+
+
+def _refused(error: PerdureError, printer: Printer, parent: socket.socket, *, first: bool) -> int:
+    """Says why it cannot work: at the very start as every command does, later as a line among lines."""
+    code = exit_code(error)
+    if first:
+        printer.close()
+        tell_error(error)
+    else:
+        printer.say(f"{stamp(printer, time_ns() // 1_000)}  {printer.style('not started', 'red')}: {error}")
+    with suppress(OSError):
+        parent.send(f"refused {code}\n".encode())
+    return code
 
 
 def _introduce(app: App, how: Serving, printer: Printer) -> None:

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from perdure.cli.commands import Command
 from perdure.cli.options import JsonOption, LogOption
 
 if TYPE_CHECKING:
+    from perdure.core.state import Run
     from perdure.index.reader import JournalReader
     from perdure.logs import Log
 
 SHOWN_MAX = 50
+REASON_WIDTH = 300
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("doctor")(doctor)
+    app.command("doctor", cls=Command)(doctor)
 
 
 def doctor(log: LogOption = None, json: JsonOption = False) -> None:
@@ -73,8 +76,22 @@ async def _examined(given: str | None) -> dict[str, Any]:
             {"partition": v.partition, "rule": v.rule, "subject": v.subject, "detail": v.detail}
             for v in violations
         ],
+        "still": [_still(run) for state in states for run in state.live_runs() if _waits_for_a_person(run)],
         "ok": not violations,
     }
+
+
+def _waits_for_a_person(run: Run) -> bool:
+    """A paused run whose resume is in the log waits for a worker; a parked one for code, which a person writes."""
+    return run.status == "parked" or (run.status == "paused" and not _resume_asked(run))
+
+
+def _resume_asked(run: Run) -> bool:
+    return any(item.name == "perdure.ResumeAsk" for item in run.inbox)
+
+
+def _still(run: Run) -> dict[str, Any]:
+    return {"id": run.id, "status": run.status, "reason": run.reason, "resume_asked": _resume_asked(run)}
 
 
 async def _partition(log: Log, reader: JournalReader, number: int) -> dict[str, Any]:
@@ -145,11 +162,8 @@ def _show_verdict(found: dict[str, Any], live: int) -> None:
     out = console()
     violations = found["violations"]
     if not violations:
-        does = "waits" if live == 1 else "all wait"
-        said = (
-            f"{counted(live, 'live run')} {does} for something that will come" if live else "no run is live"
-        )
-        out.print(Text(f"ok       every rule holds; {said}", style="green"))
+        out.print(Text(f"ok       every rule holds; {_waits(live, len(found['still']))}", style="green"))
+        _show_still(found["still"])
         return
     out.print(Text(f"broken   {counted(len(violations), 'violation')}", style="red"))
     made = table("PARTITION", "RULE", "WHERE", "WHAT")
@@ -160,6 +174,42 @@ def _show_verdict(found: dict[str, Any], live: int) -> None:
     printed(out, made)
     if len(violations) > SHOWN_MAX:
         out.print(Text(f"… and {len(violations) - SHOWN_MAX} more: --json has all", style="dim"))
+
+
+def _waits(live: int, still: int) -> str:
+    """What the live runs wait for."""
+    from perdure.cli.wording import counted
+
+    if not live:
+        return "no run is live"
+    if still in (0, live):
+        does = "waits" if live == 1 else "all wait"
+        what = "a person" if still else "something that will come"
+        return f"{counted(live, 'live run')} {does} for {what}"
+    come = live - still
+    return (
+        f"of {live:,} live runs {come:,} {'waits' if come == 1 else 'wait'} for something that will come, "
+        f"{still:,} for a person"
+    )
+
+
+def _show_still(still: list[dict[str, Any]]) -> None:
+    """The runs that wait for a person, each with the command that is wanted."""
+    from rich.text import Text
+
+    from perdure.cli.showing import console
+    from perdure.cli.wording import cut_middle, short_id
+
+    out = console()
+    for run in still[:SHOWN_MAX]:
+        reason = f": {cut_middle(run['reason'], REASON_WIDTH)}" if run["reason"] else ""
+        if run["resume_asked"]:
+            want = "it goes on as soon as code that fits is loaded"
+        else:
+            want = f"{'mend it, then: ' if run['status'] == 'parked' else ''}perdure runs resume {short_id(run['id'])}"
+        out.print(Text(f"{run['status']:<8} {short_id(run['id'])}{reason} · {want}", style="yellow"))
+    if len(still) > SHOWN_MAX:
+        out.print(Text(f"… and {len(still) - SHOWN_MAX} more: --json has all", style="dim"))
 
 
 def _bytes(count: float) -> str:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from perdure.cli.commands import Command, Group
 from perdure.cli.options import JsonOption, LogOption
 
 if TYPE_CHECKING:
     from perdure.app import App
+    from perdure.authoring.events import Event
     from perdure.core.ops import EventData
     from perdure.logs import Log
 
-app = typer.Typer(help="Send events, and see those that were sent.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Send events, and see those that were sent.", no_args_is_help=True)
 
 READ_ENTRIES = 1_000
+SHOWN_WIDTH = 80
 
 
-@app.command()
+@app.command(cls=Command)
 def send(
     words: Annotated[
         list[str],
@@ -47,7 +50,7 @@ def send(
             "--ts",
             metavar="TIME",
             show_default=False,
-            help="When it is delivered: ISO 8601, or +10m from now.",
+            help="When it is delivered: +10m from now, or ISO 8601 with a zone.",
         ),
     ] = None,
     json: JsonOption = False,
@@ -56,9 +59,16 @@ def send(
 
     [dim]Examples:[/]  perdure events send user/created '{"user_id": "1"}'   ·   perdure events send reminder --ts +10m
     """
+    from time import time_ns
+
+    from perdure.cli.times import time_s
+
     place, name, data = _words(words)
-    given = parsed(data, "the event's data")
-    url, event = asyncio.run(_sent(place, name, given, log, {"id": id, "key": key, "ts": _time(ts)}))
+    given = parsed_object(data, "the event's data")
+    at = None if ts is None else time_s("--ts", ts, time_ns() // 1_000)
+    url, event, unheard = asyncio.run(_sent(place, name, given, log, {"id": id, "key": key, "ts": at}))
+    if unheard:
+        typer.echo(f"perdure: {unheard}", err=True)
     if json:
         from perdure.cli.shapes import dumped, event_json
 
@@ -95,28 +105,46 @@ def parsed(text: str, what: str) -> Any:
     """JSON from the command line, or from standard input for `-`."""
     import json
 
+    from perdure.cli.wording import cut
     from perdure.errors import UsageError
 
+    given, source = (sys.stdin.read(), " from stdin") if text == "-" else (text, "")
     try:
-        return json.loads(sys.stdin.read() if text == "-" else text)
+        return json.loads(given)
     except ValueError as error:
-        raise UsageError(f"{what} is not JSON ({error}): {text[:80]}") from None
+        shown = cut(given, SHOWN_WIDTH) or "there is nothing"
+        raise UsageError(f"{what}{source} is not JSON ({error}): {shown}") from None
 
 
-def _time(text: str | None) -> float | str | None:
-    from time import time
+def parsed_object(text: str, what: str) -> dict[str, Any]:
+    """The same for what must be an object; null stands for an empty one."""
+    from perdure.cli.wording import cut
+    from perdure.errors import UsageError
 
-    from perdure.core.durations import to_us
+    value = parsed(text, what)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        shown = cut(text, SHOWN_WIDTH) if text != "-" else _KINDS[type(value)]
+        raise UsageError(f'{what} must be a JSON object, such as {{"value": ...}}, not {shown}')
+    return cast("dict[str, Any]", value)
 
-    if text is None or not text.startswith("+"):
-        return text
-    return time() + to_us(text[1:]) / 1_000_000
+
+_KINDS: dict[type, str] = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 async def _sent(
     place: str | None, name: str, data: Any, log: str | None, envelope: dict[str, Any]
-) -> tuple[str, EventData]:
+) -> tuple[str, EventData, str]:
+    """The log's URL, the event, and what should be said when nobody listens to it."""
     from perdure.authoring.sending import to_event
+    from perdure.cli.listening import unheard
     from perdure.cli.loading import load, place_of
     from perdure.cli.places import client_of, opened, url_of
     from perdure.engine.clock import SystemClock
@@ -133,29 +161,33 @@ async def _sent(
             make_id=client.make_id,
         )
         await client.send([made])
-        return url, made
+        said = "" if loaded is None or place is None else unheard(loaded, place, made["name"])
+        return url, made, said
 
 
 def _typed(app: App, name: str, data: Any) -> Any:
     """An instance of the app's event class of this name; the name itself when there is none."""
+    models = [function.event_types.get(name) for function in app.functions]
+    model = next((found for found in models if found is not None), None)
+    return name if model is None else fitted(model, data, f"event {name!r}")
+
+
+def fitted(model: type[Event], data: Any, what: str) -> Event:
+    """The data as an event of a class."""
     from pydantic import ValidationError
 
     from perdure.errors import InvalidEvent
 
-    models = [function.event_types.get(name) for function in app.functions]
-    model = next((found for found in models if found is not None), None)
-    if model is None:
-        return name
     try:
         return model.model_validate(data)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'data'}: {fault['msg']}" for fault in error.errors()
         )
-        raise InvalidEvent(f"the data of event {name!r} does not fit {model.__name__}: {faults}") from None
+        raise InvalidEvent(f"the data of {what} does not fit {model.__name__}: {faults}") from None
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     log: LogOption = None,
     name: Annotated[
@@ -182,10 +214,10 @@ def list_(
     from time import time_ns
 
     from perdure.cli.shapes import dumped, event_json, iso
-    from perdure.core.durations import to_us
+    from perdure.cli.times import duration_us
 
     now = time_ns() // 1_000
-    after = 0 if since is None else now - to_us(since)
+    after = 0 if since is None else now - duration_us("--since", since)
     found = asyncio.run(_read(log, name, after, limit))
     if json:
         typer.echo(dumped([{"sent": iso(ts), **event_json(event)} for ts, event in found]))

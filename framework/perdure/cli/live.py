@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from perdure.authoring.names import INVOKED
 from perdure.cli.printing import Printer
-from perdure.cli.wording import clock, counted, cut, duration, error_line, moment, short_id, shortened
+from perdure.cli.wording import (
+    clock,
+    counted,
+    cut,
+    cut_middle,
+    duration,
+    error_line,
+    failing_line,
+    moment,
+    short_id,
+    shortened,
+)
 from perdure.core import ops, payload
 from perdure.core.ids import shown_step
-from perdure.core.ops import ENDS, EventData, Op
+from perdure.core.ops import ENDS, EventData, Failure, Op
 from perdure.core.state import Run
 from perdure.observability.observer import Observer
 
@@ -18,12 +30,22 @@ NAME_WIDTH_MAX = 24
 SLOW_US = 1_000_000
 """An attempt that runs for longer is mentioned while it runs."""
 RUNNING_MAX = 10_000
+NAMED_MAX = 3
+ERROR_WIDTH = 240
+DETAIL_WIDTH = 480
 RUNS_MAX = 50_000
-_INVOKED = "perdure/function.invoked"
 _FAILED = "perdure/function.failed"
 _LEVELS = {"warning": "yellow", "error": "red", "debug": "dim"}
 
 Body = dict[str, Any]
+
+
+class Running(NamedTuple):
+    """An attempt of a step."""
+
+    number: int
+    began: int
+    function: str
 
 
 class LiveLog(Observer):
@@ -36,8 +58,10 @@ class LiveLog(Observer):
         self._now = now
         self._brief = brief
         self._width = min(max([len(name) for name in functions], default=8), NAME_WIDTH_MAX)
-        self._running: dict[tuple[str, str], tuple[int, int, str]] = {}
-        """Attempts: number, when it began, function. Those already mentioned are gone."""
+        self._running: dict[str, dict[str, Running]] = {}
+        """Attempts, by run and key."""
+        self._fresh: dict[tuple[str, str], Running] = {}
+        """Those that were not mentioned yet."""
         self._known: dict[str, None] = {}
 
     # ------------------------------------------------------------------ what an observer is told
@@ -65,7 +89,7 @@ class LiveLog(Observer):
             if name in ENDS:
                 self._known.pop(run.id, None)
             if "key" in body:
-                self._running.pop((run.id, body["key"]), None)
+                self._over(run.id, body["key"])
             handler = _OPS.get(name)
             if handler is None or (self._brief and name not in _IN_BRIEF):
                 continue
@@ -76,8 +100,32 @@ class LiveLog(Observer):
                 self._line(run, seen, verb, style, rest, step)
 
     def attempt(self, run: Run, key: str, number: int) -> None:
-        if not self._brief and len(self._running) < RUNNING_MAX:
-            self._running[run.id, key] = (number, self._now(), run.function)
+        if len(self._running) < RUNNING_MAX:
+            began = Running(number, self._now(), run.function)
+            self._running.setdefault(run.id, {})[key] = began
+            if not self._brief:
+                self._fresh[run.id, key] = began
+
+    def left(self, run_id: str) -> None:
+        for key in self._running.pop(run_id, ()):
+            self._fresh.pop((run_id, key), None)
+
+    def _over(self, run_id: str, key: str) -> None:
+        attempts = self._running.get(run_id)
+        if attempts is not None and attempts.pop(key, None) is not None:
+            self._fresh.pop((run_id, key), None)
+            if not attempts:
+                del self._running[run_id]
+
+    def running(self) -> str:
+        """What runs now, in words; empty when nothing does."""
+        names = [(key, run_id) for run_id, attempts in self._running.items() for key in attempts]
+        shown = ", ".join(f"{shown_step(key)} of {short_id(run_id)}" for key, run_id in names[:NAMED_MAX])
+        more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+        return f"{counted(len(names), 'running step')} ({shown}{more})" if names else ""
+
+    def unfit(self, run: Run, reason: str) -> None:
+        self._line(run, self._now(), "still does not fit", "yellow", f"the code of now: {reason}")
 
     def lines(self, run: Run, lines: Sequence[Any]) -> None:
         seen = self._now()
@@ -93,9 +141,9 @@ class LiveLog(Observer):
     def tick(self) -> None:
         """To be called now and then: mentions attempts that take long."""
         now = self._now()
-        slow = [(place, known) for place, known in self._running.items() if now - known[1] >= SLOW_US]
+        slow = [(place, known) for place, known in self._fresh.items() if now - known.began >= SLOW_US]
         for (run_id, key), (number, began, function) in slow:
-            del self._running[run_id, key]
+            del self._fresh[run_id, key]
             again = f", attempt {number}" if number > 1 else ""
             rest = f"for {duration(now - began)}{again}"
             self._write(now, function, run_id, shown_step(key), "running", "blue", rest)
@@ -126,7 +174,7 @@ def started_by(run: Run) -> str:
     data = _data(event)
     if run.parent is not None:
         return f"by run {short_id(run.parent)} {data}".rstrip()
-    if event["name"] == _INVOKED:
+    if event["name"] == INVOKED:
         return f"by a call {data}".rstrip()
     if event["name"] == _FAILED:
         failed = payload.loads(event["data"]).get("run_id", "")
@@ -148,6 +196,13 @@ def _output(data: bytes) -> str:
     return "" if data == b"null" else f"→ {cut(data.decode(errors='replace'), VALUE_WIDTH)}"
 
 
+def _error(error: Failure) -> str:
+    """An error with what it says to do, and the line of the user's that it left."""
+    shown = error_line(error["type"], error["message"], ERROR_WIDTH)
+    where = failing_line(error["traceback"])
+    return f"{shown} · {where}" if where else shown
+
+
 def _until(run: Run, due: int | None, seen: int) -> str:
     return "" if due is None else f"until {moment(due, seen)} ({duration(due - run.time)})"
 
@@ -158,7 +213,7 @@ def _step_done(_run: Run, body: Body, _seen: int) -> Told:
 
 
 def _attempt_failed(_run: Run, body: Body, seen: int) -> Told:
-    error = error_line(body["error"]["type"], body["error"]["message"])
+    error = _error(body["error"])
     again = f"again at {moment(body['retry_at'], seen)} (in {duration(body['retry_at'] - body['time'])})"
     return (
         "retrying",
@@ -169,7 +224,7 @@ def _attempt_failed(_run: Run, body: Body, seen: int) -> Told:
 
 def _step_failed(_run: Run, body: Body, _seen: int) -> Told:
     tries = f"after {body['attempt']} attempts" if body["attempt"] > 1 else f"in {duration(body['took'])}"
-    return "failed", "red", f"{tries}: {error_line(body['error']['type'], body['error']['message'])}"
+    return "failed", "red", f"{tries}: {_error(body['error'])}"
 
 
 def _timer_set(run: Run, body: Body, seen: int) -> Told:
@@ -210,7 +265,7 @@ def _child_ended(_run: Run, body: Body, _seen: int) -> Told:
     if name == ops.CHILD_DONE:
         return "done", "green", _output(outcome["result"])
     if name == ops.CHILD_FAILED:
-        return "failed", "red", error_line(outcome["error"]["type"], outcome["error"]["message"])
+        return "failed", "red", _error(outcome["error"])
     return "refused" if name == ops.CHILD_REFUSED else "cancelled", "red", outcome.get("reason", "")
 
 
@@ -232,7 +287,7 @@ def _resumed(_run: Run, _body: Body, _seen: int) -> Told:
 
 def _parked(run: Run, body: Body, _seen: int) -> Told:
     hint = f"mend it, then: perdure runs resume {short_id(run.id)}"
-    return "parked", "yellow", f"{body['reason']}: {cut(body['detail'], 160)} · {hint}"
+    return "parked", "yellow", f"{body['reason']}: {cut_middle(body['detail'], DETAIL_WIDTH)} · {hint}"
 
 
 def _value_set(_run: Run, body: Body, _seen: int) -> Told:
@@ -244,7 +299,7 @@ def _run_done(run: Run, body: Body, _seen: int) -> Told:
 
 
 def _run_failed(run: Run, body: Body, _seen: int) -> Told:
-    error = error_line(body["error"]["type"], body["error"]["message"])
+    error = _error(body["error"])
     return "failed", "red", f"after {_age(run)}: {error} · perdure runs show {short_id(run.id)}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.machinery
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from perdure.cli.wording import listed, shown_path
 from perdure.errors import PerdureError, UsageError
 
 if TYPE_CHECKING:
@@ -94,16 +97,23 @@ def load(place: Place) -> App:
     try:
         module = importlib.import_module(place.module)
     except SyntaxError as error:
-        raise NotLoaded(_syntax_error(error)) from error
+        raise NotLoaded(_syntax_error(error, place)) from error
     except ModuleNotFoundError as error:
         if place.file is None and error.name and (place.module + ".").startswith(error.name + "."):
-            raise NotLoaded(
-                f"there is no module {place.module!r}, and no file {place.module}.py in {place.root}"
-            ) from error
+            raise NotLoaded(_no_module(place)) from error
         raise NotLoaded(_import_error(place, error)) from error
     except (Exception, SystemExit) as error:
         raise NotLoaded(_import_error(place, error)) from error
     return _app_in(module, place)
+
+
+def _no_module(place: Place) -> str:
+    path = Path(*place.module.split("."))
+    candidates = [path.with_suffix(".py"), path / "__init__.py"]
+    found = sorted(file for name in candidates for file in place.root.glob(f"*/{name}"))
+    attribute = f":{place.attribute}" if place.attribute else ""
+    hint = f"; did you mean {shown_path(found[0])}{attribute}?" if found else ""
+    return f"there is no module {place.module!r}, and no file {candidates[0]} in {place.root}{hint}"
 
 
 def _app_in(module: ModuleType, place: Place) -> App:
@@ -118,22 +128,39 @@ def _app_in(module: ModuleType, place: Place) -> App:
     if isinstance(found, App):
         return found
     path = place.shown.removesuffix(f":{place.attribute}") if place.attribute else place.shown
+    is_one = "" if found is None else f"{attribute!r} is {_kind(found)}, not an App"
     if not apps:
-        raise NotLoaded(f'{source} has no App: write app = App("{place.module.rpartition(".")[2]}") in it')
-    choices = " or ".join(f"{path}:{name}" for name in apps)
-    what = (
-        f"has no {attribute!r}"
-        if found is None
-        else f"has a {type(found).__name__} as {attribute!r}, not an App"
-    )
-    raise NotLoaded(f"{source} {what}; use {choices}")
+        write = f'write app = App("{place.module.rpartition(".")[2]}") in it'
+        raise NotLoaded(f"{source}: {is_one}; {write}" if is_one else f"{source} has no App: {write}")
+    choices = listed((f"{path}:{name}" for name in apps), "or")
+    what = f": {is_one}" if is_one else f" has no {attribute!r}"
+    raise NotLoaded(f"{source}{what}; use {choices}")
 
 
-def _syntax_error(error: SyntaxError) -> str:
+def _kind(value: object) -> str:
+    name = "class" if isinstance(value, type) else type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _syntax_error(error: SyntaxError, place: Place) -> str:
     lines = "".join(traceback.format_exception_only(error)).rstrip().splitlines()
-    where = f"{shown_path(error.filename or '?')}, line {error.lineno}"
+    file, line = (error.filename, error.lineno) if error.filename else _nul(error, place)
+    where = f"{shown_path(file)}, line {line}" if line else shown_path(file)
     code = [line for line in lines[:-1] if not line.lstrip().startswith('File "')]
     return "\n".join([f"{where}: {lines[-1]}", *code])
+
+
+def _nul(error: SyntaxError, place: Place) -> tuple[str, int | None]:
+    """The file and line of a NUL byte, of which the compiler names neither: in the app, or what was being imported."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _users(frame.filename)]
+    names = re.findall(r"[\w.]+", (frames[-1].line or "") if frames else place.module)
+    found = [importlib.machinery.PathFinder.find_spec(name) for name in names if name[0] != "."]
+    files = [place.file, *(Path(spec.origin) for spec in found if spec is not None and spec.origin)]
+    for file in files:
+        data = file.read_bytes() if file is not None and file.suffix == ".py" else b""
+        if b"\0" in data:
+            return str(file), data[: data.index(b"\0")].count(b"\n") + 1
+    return place.shown, None
 
 
 def _import_error(place: Place, error: BaseException) -> str:
@@ -157,9 +184,3 @@ def _import_error(place: Place, error: BaseException) -> str:
 
 def _users(filename: str) -> bool:
     return not (filename.startswith((_OWN, "<frozen ")) or filename == importlib.__file__)
-
-
-def shown_path(path: str | Path) -> str:
-    """A path as people write it: from the working directory when it is below that."""
-    full = Path(path)
-    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)

@@ -30,5 +30,5 @@ AppArgument = Annotated[
 SlotsOption = Annotated[int, typer.Option("--slots", min=1, metavar="N", help="Steps that may run at once.")]
 DrainOption = Annotated[
     str,
-    typer.Option("--drain", metavar="DURATION", help="How long running steps may take to end when it stops."),
+    typer.Option("--drain", metavar="DURATION", help="How long running steps may take to end."),
 ]

@@ -25,7 +25,10 @@ def url_of(given: str | None) -> str:
 
 def file_of(url: str) -> Path | None:
     """The file of an embedded log."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # what opens it says what is wrong with it
+        return None
     return Path(unquote(parts.path[1:])).absolute() if parts.scheme == "sqlite" and parts.path[1:] else None
 
 
@@ -37,6 +40,14 @@ def shown_log(url: str) -> str:
     return f"{url} (gone with this process)" if url.startswith("memory:") else url
 
 
+def refuse_memory(url: str) -> None:
+    """Raises UsageError for a log that another process cannot reach."""
+    if url.startswith("memory:"):
+        raise UsageError(
+            f"{url} lives inside one process, and this is another one; name a log with --log or PERDURE_LOG"
+        )
+
+
 @asynccontextmanager
 async def opened(given: str | None, *, make: bool = False) -> AsyncGenerator[Log]:
     """The log, open. Without `make`, one that is not there is an error: a reader makes no files."""
@@ -44,10 +55,7 @@ async def opened(given: str | None, *, make: bool = False) -> AsyncGenerator[Log
 
     url = url_of(given)
     file = file_of(url)
-    if url.startswith("memory:"):
-        raise UsageError(
-            f"{url} lives inside one process, and this is another one; name a log with --log or PERDURE_LOG"
-        )
+    refuse_memory(url)
     if not make and file is not None and not file.exists():
         raise LogError(
             f"there is no log at {file}: `perdure dev` makes one, or name yours with --log or PERDURE_LOG"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import threading
 from collections import deque
 from typing import TextIO
 
 from perdure.cli.wording import clock
+from perdure.errors import PerdureError, UsageError
 
 LINES_MAX = 10_000
+BEGUN_MAX = 64 * 1024
+"""Letters of a line that is not complete; a longer one is written in pieces."""
 _CODES = {
     "dim": "2",
     "bold": "1",
@@ -73,6 +78,53 @@ class Printer:
                 self._stream.flush()
             except (OSError, ValueError):  # the reader is gone: go on without
                 return
+
+
+class WholeLines(io.TextIOWrapper):
+    """Writes a line when it is complete, and then all of it at once, so that no line of another gets into it."""
+
+    begun: dict[int, str]
+    """By thread: what it has written since its last line."""
+
+    def write(self, text: str, /) -> int:
+        mine = threading.get_ident()
+        whole, newline, rest = (self.begun.pop(mine, "") + text).rpartition("\n")
+        if newline:
+            super().write(whole + newline)
+        if "\r" in rest or len(rest) > BEGUN_MAX:
+            super().write(rest)
+        elif rest:
+            self.begun[mine] = rest
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes also what has no end yet: of this thread, and for the main thread of all."""
+        mine = threading.get_ident()
+        all_ = threading.current_thread() is threading.main_thread()
+        for thread in list(self.begun) if all_ else [mine]:
+            super().write(self.begun.pop(thread, ""))
+        super().flush()
+
+
+def whole_lines(stream: TextIO) -> TextIO:
+    """The same stream for the code of people, whose lines share a terminal with those of a Printer."""
+    file = os.fdopen(os.dup(stream.fileno()), "wb")
+    made = WholeLines(file, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
+    made.begun = {}
+    return made
+
+
+def tell_error(error: PerdureError) -> None:
+    """One sentence on standard error, in a process that ends with it."""
+    red = is_coloured(sys.stderr)
+    text = f"perdure: {error}"
+    sys.stderr.write((f"\x1b[{_CODES['red']}m{text}\x1b[0m" if red else text) + "\n")
+    sys.stderr.flush()
+
+
+def exit_code(error: PerdureError) -> int:
+    """2 for a command that was not written right, 1 for what could not be done."""
+    return 2 if isinstance(error, UsageError) else 1
 
 
 def is_coloured(stream: TextIO) -> bool:

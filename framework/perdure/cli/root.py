@@ -9,13 +9,13 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from perdure.cli import doctor, events, running, runs
-from perdure.errors import PerdureError, UsageError
+from perdure.cli.commands import Group
+from perdure.errors import PerdureError
 
 
-class Root(TyperGroup):
+class Root(Group):
     """Turns errors of perdure into sentences."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -24,8 +24,10 @@ class Root(TyperGroup):
         except PerdureError as error:
             if ctx.params.get("debug"):
                 raise
-            typer.secho(f"perdure: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
-            ctx.exit(2 if isinstance(error, UsageError) else 1)
+            from perdure.cli.printing import exit_code, tell_error
+
+            tell_error(error)
+            ctx.exit(exit_code(error))
 
 
 HELP = """Durable functions on a log: run an app, and look at what its runs do.

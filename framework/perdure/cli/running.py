@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from perdure.cli.commands import Command
 from perdure.cli.options import AppArgument, DrainOption, LogOption, SlotsOption
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command("dev")(dev)
-    app.command("worker")(worker)
+    app.command("dev", cls=Command)(dev)
+    app.command("worker", cls=Command)(worker)
 
 
 def dev(
@@ -34,13 +35,16 @@ def dev(
 ) -> None:
     """Run an app while you write it: a worker that loads your code again when it changes.
 
-    Every step, retry, sleep and failure is one line in the terminal. Code that cannot be loaded is reported, and the
-    worker goes on with the code from before. Ctrl-C lets running steps end; a second Ctrl-C does not.
+    Every step, retry, sleep and failure is one line in the terminal.
+    New code takes over once running steps have ended, or after --drain.
+    Code that cannot be loaded is reported, and the worker goes on with what it has.
+    Ctrl-C lets running steps end; a second Ctrl-C does not.
 
     [dim]Example:[/]  perdure dev shop.py:app
     """
     from perdure.cli.dev import Dev, run_dev
     from perdure.cli.loading import place_of
+    from perdure.cli.times import seconds
     from perdure.errors import UsageError
 
     place = place_of(app)
@@ -48,7 +52,7 @@ def dev(
         if not folder.is_dir():
             raise UsageError(f"--watch {folder}: there is no such folder")
     watched = [folder.resolve() for folder in watch] if watch else [place.root]
-    raise typer.Exit(run_dev(Dev(place, watched, log, slots, _seconds(drain))))
+    raise typer.Exit(run_dev(Dev(place, watched, log, slots, seconds("--drain", drain))))
 
 
 def worker(
@@ -71,10 +75,12 @@ def worker(
     from perdure.cli.places import shown_log
     from perdure.cli.printing import Printer, stamp
     from perdure.cli.serving import Serving, functions_of, serving
+    from perdure.cli.times import seconds
     from perdure.worker.process import calm_collector, run_until_signalled
 
+    drain_s = seconds("--drain", drain)
     loaded = load(place_of(app))
-    how = Serving(log, slots, _seconds(drain), brief=not verbose)
+    how = Serving(log, slots, drain_s, brief=not verbose)
     printer = Printer(sys.stdout)
     printer.say(f"{printer.style('perdure worker', 'bold')} {app}")
     printer.say(f"  log    {shown_log(log or loaded.log)}")
@@ -86,6 +92,7 @@ def worker(
         code = run_until_signalled(
             lambda: serving(loaded, how, printer, lambda: None),
             drain_timeout_s=how.drain_s,
+            until=lambda engine: engine.failed(),
             say=lambda line: printer.say(f"{stamp(printer, loaded.clock.now())}  {line}"),
         )
         if code == 0:
@@ -93,9 +100,3 @@ def worker(
     finally:
         printer.close()
     raise typer.Exit(code)
-
-
-def _seconds(text: str) -> float:
-    from perdure.core.durations import to_us
-
-    return to_us(text) / 1_000_000

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perdure.cli import steering
+from perdure.cli.commands import Command, Group
 from perdure.cli.options import JsonOption, LogOption, RunArgument
 
 if TYPE_CHECKING:
-    from perdure.client.handle import Handle
     from perdure.core.state import Run
 
-app = typer.Typer(help="Look at runs, and steer them.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Look at runs, and steer them.", no_args_is_help=True)
 
-TAKEN_UP_S = 2.0
-"""How long a command waits for a worker to act on it."""
-POLL_S = 0.05
+SHOWN_MAX = 20
 
 
 def _now() -> int:
@@ -27,7 +26,7 @@ def _now() -> int:
     return time_ns() // 1_000
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     log: LogOption = None,
     status: Annotated[
@@ -60,20 +59,17 @@ def list_(
     """
     from perdure.cli.places import read_log
     from perdure.cli.shapes import dumped, run_json
-    from perdure.core.durations import to_us
+    from perdure.cli.times import duration_us
 
-    after = 0 if since is None else _now() - to_us(since)
+    after = 0 if since is None else _now() - duration_us("--since", since)
     fits = _status_filter(status)
 
     async def read() -> list[Run]:
         async with read_log(log) as reader:
             return reader.runs()
 
-    found = [
-        run
-        for run in asyncio.run(read())
-        if fits(run) and run.created >= after and function in (None, run.function)
-    ]
+    known = asyncio.run(read())
+    found = [run for run in known if fits(run) and run.created >= after and function in (None, run.function)]
     if json:
         typer.echo(dumped([run_json(run) for run in found[:limit]]))
     elif found:
@@ -81,8 +77,21 @@ def list_(
 
         show_runs(found[:limit], len(found), _now())
     else:
-        narrowed = status is not None or function is not None or since is not None
-        typer.echo("no run fits" if narrowed else "no run yet: send an event, or call app.start(...)")
+        typer.echo(_none_fits(known, function))
+
+
+def _none_fits(known: Sequence[Run], function: str | None) -> str:
+    """Why the list is empty."""
+    from perdure.cli.wording import listed
+
+    functions = sorted({run.function for run in known})
+    if not known:
+        return "no run yet: send an event, or start one with `perdure runs start`"
+    if function is not None and function not in functions:
+        more = f" and {len(functions) - SHOWN_MAX} more" if len(functions) > SHOWN_MAX else ""
+        names = ", ".join(functions[:SHOWN_MAX]) + more if more else listed(functions)
+        return f"no run of {function}: there are runs of {names}"
+    return "no run fits"
 
 
 def _status_filter(status: str | None) -> Callable[[Run], bool]:
@@ -101,7 +110,7 @@ def _status_filter(status: str | None) -> Callable[[Run], bool]:
     return lambda run: run.status == status
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     run: RunArgument,
     log: LogOption = None,
@@ -149,170 +158,4 @@ def show(
         show_run(view, total, _now())
 
 
-# --- steering ---------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def cancel(
-    run: RunArgument,
-    log: LogOption = None,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Without letting its code clean up.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Cancel a run. Its code sees asyncio.CancelledError, and may clean up in further steps.
-
-    [dim]Example:[/]  perdure runs cancel 3-k3x9ab --reason "ordered twice"
-    """
-    _steer(
-        run,
-        log,
-        "cancel",
-        lambda handle: handle.cancel(reason=reason, force=force),
-        done=lambda run: not run.live,
-        json=json,
-    )
-
-
-@app.command()
-def pause(
-    run: RunArgument,
-    log: LogOption = None,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
-    ] = "",
-    json: JsonOption = False,
-) -> None:
-    """Pause a run: no further step of it starts until it is resumed.
-
-    [dim]Example:[/]  perdure runs pause 3-k3x9ab --reason "the bank is away"
-    """
-    _steer(
-        run,
-        log,
-        "pause",
-        lambda handle: handle.pause(reason=reason),
-        refuses=lambda run: f"it is {run.status} already" if run.status in ("paused", "parked") else "",
-        done=lambda run: run.status == "paused",
-        json=json,
-    )
-
-
-@app.command()
-def resume(run: RunArgument, log: LogOption = None, json: JsonOption = False) -> None:
-    """Let a paused or parked run go on, over its recorded steps, with the code of now.
-
-    [dim]Example:[/]  perdure runs resume 3-k3x9ab
-    """
-    _steer(
-        run,
-        log,
-        "resume",
-        lambda handle: handle.resume(),
-        refuses=lambda run: (
-            "" if run.status in ("paused", "parked") else f"it is {run.status}, not paused or parked"
-        ),
-        done=lambda run: run.status not in ("paused", "parked"),
-        json=json,
-    )
-
-
-@app.command()
-def signal(
-    run: RunArgument,
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="The signal's name.")],
-    data: Annotated[str, typer.Argument(metavar="JSON", help="What comes with it.")] = "null",
-    log: LogOption = None,
-    id: Annotated[  # noqa: A002
-        str | None,
-        typer.Option(
-            "--id", metavar="ID", show_default=False, help="Sent again with one id, it counts once."
-        ),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Send a signal to a run, also before it waits for one.
-
-    [dim]Example:[/]  perdure runs signal 3-k3x9ab approve '{"by": "ann"}'
-    """
-    from perdure.cli.events import parsed
-
-    value = parsed(data, "the signal's data")
-    _steer(
-        run,
-        log,
-        f"signal {name!r} to",
-        lambda handle: handle.signal(name, value, id=id),
-        done=None,
-        json=json,
-    )
-
-
-def _steer(
-    text: str,
-    log: str | None,
-    verb: str,
-    act: Callable[[Handle[Any]], Awaitable[None]],
-    *,
-    done: Callable[[Run], bool] | None,
-    refuses: Callable[[Run], str] = lambda _run: "",
-    json: bool,
-) -> None:
-    """Appends a command for a live run, and waits a little for a worker to act on it."""
-    run_id, status, taken_up = asyncio.run(_steered(text, log, verb, act, done, refuses))
-    if json:
-        from perdure.cli.shapes import dumped
-
-        typer.echo(dumped({"id": run_id, "status": status, "taken_up": taken_up}))
-    elif done is None:
-        typer.echo(f"{verb} run {run_id}: sent")
-    elif taken_up:
-        typer.echo(f"run {run_id} is {status}")
-    else:
-        typer.echo(
-            f"run {run_id} is {status} still: the wish to {verb} it is in the log, and no worker has acted on it "
-            f"within {TAKEN_UP_S:.0f} s. Its code may be cleaning up, or no worker runs"
-        )
-
-
-async def _steered(
-    text: str,
-    log: str | None,
-    verb: str,
-    act: Callable[[Handle[Any]], Awaitable[None]],
-    done: Callable[[Run], bool] | None,
-    refuses: Callable[[Run], str],
-) -> tuple[str, str, bool | None]:
-    from perdure.authoring.payloads import codec_of
-    from perdure.cli.history import find_run
-    from perdure.cli.places import client_of, opened
-    from perdure.client.client import Client
-    from perdure.client.handle import Handle
-    from perdure.core.limits import DEFAULT_LIMITS
-    from perdure.errors import PerdureError
-    from perdure.index.reader import JournalReader
-
-    async with opened(log) as known, client_of(known) as client:
-        reader = JournalReader(known)
-        await reader.read()
-        run = find_run(reader, text)
-        fault = refuses(run) if run.live else f"it is {run.status} already"
-        if fault:
-            raise PerdureError(f"cannot {verb} run {run.id}: {fault}")
-
-        async def connect() -> Client:
-            return client
-
-        await act(Handle(run.id, connect, codec_of(Any, "the result"), DEFAULT_LIMITS))
-        if done is None:
-            return run.id, run.status, None
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + TAKEN_UP_S
-        while True:
-            await reader.read()
-            run = reader.run(run.id) or run
-            if done(run) or loop.time() >= deadline:
-                return run.id, run.status, done(run)
-            await asyncio.sleep(POLL_S)
+steering.add_to(app)

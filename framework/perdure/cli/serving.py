@@ -12,13 +12,15 @@ from typing import Any
 from perdure.app import App
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer, stamp
-from perdure.cli.wording import counted, error_line
+from perdure.cli.wording import counted, duration, error_line
 from perdure.client.connections import Connections
 from perdure.engine.engine import Engine
 from perdure.observability.names import RUN_LOGGER
 
 READY_S = 5.0
 TICK_S = 0.25
+SETTLED_TICKS = 3
+"""A share of the partitions that has not changed for so long is told: what moves does so in bursts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,14 @@ async def serving(
             async with app.worker(
                 slots=how.slots, drain_timeout=how.drain_s, strict=how.strict, blocked_after=how.blocked_s
             ) as engine:
-                tasks = [
-                    loop.create_task(_tell_ready(engine, printer, now, ready)),
-                    loop.create_task(_tick(live)),
-                ]
+                sharing = loop.create_task(_tell_share(engine, printer, now, ready))
+                tasks = [sharing, loop.create_task(_tick(live))]
                 yield engine
+                sharing.cancel()
+                if waits := live.running():
+                    drain = duration(round(how.drain_s * 1_000_000))
+                    told = printer.style("draining", "yellow")
+                    printer.say(f"{stamp(printer, now())}  {told}: waits up to {drain} for {waits}")
         finally:
             for task in tasks:
                 task.cancel()
@@ -93,16 +98,33 @@ class _Warnings(logging.Handler):
         )
 
 
-async def _tell_ready(
+async def _tell_share(
     engine: Engine, printer: Printer, now: Callable[[], int], ready: Callable[[], None]
 ) -> None:
+    """Says how many partitions are led here: once they are, and when that has changed."""
     await engine.ready(READY_S)
-    count, mine = engine.services.log.partitions, len(engine.partitions)
-    leads = (
-        f"leads all {counted(count, 'partition')}" if mine == count else f"leads {mine} of {count} partitions"
-    )
+    count = engine.services.log.partitions
+    told = seen = _led(engine)
+    leads = f"leads {_share(told, count)}"
     printer.say(f"{stamp(printer, now())}  {printer.style('ready', 'green')}: {leads}")
     ready()
+    settled = 0
+    while True:
+        await asyncio.sleep(TICK_S)
+        before, seen = seen, _led(engine)
+        settled = settled + 1 if seen == before else 0
+        if seen != told and settled >= SETTLED_TICKS:
+            change = f"{_share(seen, count)} now, {told} before"
+            printer.say(f"{stamp(printer, now())}  {printer.style('leads', 'green')}: {change}")
+            told = seen
+
+
+def _led(engine: Engine) -> int:
+    return sum(1 for partition in engine.partitions.values() if partition.lead is not None)
+
+
+def _share(mine: int, count: int) -> str:
+    return f"all {counted(count, 'partition')}" if mine == count else f"{mine} of {count} partitions"
 
 
 async def _tick(live: LiveLog) -> None:

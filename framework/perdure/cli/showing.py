@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -49,7 +50,19 @@ def console() -> Console:
 
 
 def printed(out: Console, made: Table) -> None:
-    """Prints a table; where no terminal hides them, without spaces at the ends of lines."""
+    """Prints a table; where no terminal hides them, without spaces at the ends of lines.
+
+    All but the last column have the width of what is in them: a name or an id that is cut is of no use. Where that
+    needs more room than there is, the terminal goes on below.
+    """
+    *inner, last = made.columns
+    widths = [max(cell_len(_plain_text(cell)) for cell in (column.header, *column.cells)) for column in inner]
+    for column, width in zip(inner, widths, strict=True):
+        column.width = width
+    taken = sum(widths) + made.padding[1] * len(widths)
+    out.width = max(out.width, taken + cell_len(_plain_text(last.header)))
+    if last.no_wrap:
+        last.max_width = out.width - taken
     if out.is_terminal:
         out.print(made)
         return
@@ -68,9 +81,12 @@ def table(*columns: str, last_grows: bool = True) -> Table:
             column,
             no_wrap=True,
             overflow="ellipsis" if last else "fold",
-            min_width=None if last else len(column),
         )
     return made
+
+
+def _plain_text(cell: Any) -> str:
+    return cell.plain if isinstance(cell, Text) else str(cell)
 
 
 def status(name: str) -> Text:

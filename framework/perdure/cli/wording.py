@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sysconfig
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from perdure.core.ids import placement
 
@@ -13,6 +15,10 @@ SHORT_ID = 6
 DIGEST = 20
 """Letters of a placed run's id behind its partition."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_NOT_USERS = re.compile(r"^<|[/\\](?:site|dist)-packages[/\\]")
+_OTHERS = (sysconfig.get_path("stdlib"), str(Path(__file__).resolve().parents[1]))
+"""The folders of Python itself and of perdure."""
 _OWN_FRAME = re.compile(r'  File ".*[/\\]perdure[/\\](?:execution|worker|engine)[/\\]')
 
 
@@ -69,7 +75,7 @@ def tail(run_id: str) -> str:
 
 def shortened(value: object, width: int) -> str:
     """A value as JSON on one line, cut to a width."""
-    return cut(json.dumps(value, ensure_ascii=False, default=str), width)
+    return cut(json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":")), width)
 
 
 def cut(text: str, width: int) -> str:
@@ -78,10 +84,35 @@ def cut(text: str, width: int) -> str:
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
 
 
-def error_line(error_type: str, message: str, width: int = 160) -> str:
+def cut_middle(text: str, width: int) -> str:
+    """Text on one line, without its middle if it is too long: a message ends with what to do."""
+    line = " ".join(text.split())
+    begin = (width - 1) // 2
+    return line if len(line) <= width else f"{line[:begin].rstrip()}…{line[begin + 1 - width :].lstrip()}"
+
+
+def error_line(error_type: str, message: str, width: int = 200) -> str:
     """An error on one line: perdure's own by their short names."""
     name = error_type.rpartition(".")[2] if error_type.startswith("perdure.") else error_type
-    return cut(f"{name}: {message}" if message else name, width)
+    return cut_middle(f"{name}: {message}" if message else name, width)
+
+
+def failing_line(traceback: str) -> str:
+    """`shop.py:12`: the user's line that an error came through last; empty when the traceback has none."""
+    frames: list[tuple[str, str]] = _FRAME.findall(traceback)
+    users = [
+        (file, line) for file, line in frames if not (_NOT_USERS.search(file) or file.startswith(_OTHERS))
+    ]
+    if not users:
+        return ""
+    file, line = users[-1]
+    return f"{shown_path(file)}:{line}"
+
+
+def shown_path(path: str | Path) -> str:
+    """A path as people write it: from the working directory when it is below that."""
+    full = Path(path)
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
 
 
 def users_part(traceback: str) -> str:
