@@ -10,8 +10,6 @@ import pytest
 from perdure import App, Context, NonDeterminismError, SyncContext, UsageError
 from perdure.testing import assert_replays, crash_everywhere, environment
 
-pytest_plugins = ["pytester"]
-
 
 def double(n: int) -> int:
     return 2 * n
@@ -103,29 +101,3 @@ async def test_assert_replays_names_both_sides() -> None:
             assert_replays(run.view, changed)
         with pytest.raises(UsageError, match="does not have"):
             assert_replays(run.view, App("empty"))
-
-
-def test_the_plugin_runs_an_app(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import pytest
-        from perdure import App, Context
-
-        app = App("plugged")
-
-        @app.function(on="go")
-        async def go(ctx: Context) -> str:
-            return "gone"
-
-        @pytest.fixture
-        def perdure_app():
-            return app
-
-        @pytest.mark.asyncio
-        async def test_it(perdure_env):
-            (run,) = await perdure_env.send("go", {})
-            assert run.result == "gone"
-        """
-    )
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from perdure.app import App
+from perdure.authoring.events import Event, event_name
 from perdure.authoring.sending import EventInput
 from perdure.core import ops
+from perdure.core.state import Run
+from perdure.errors import UsageError
 from perdure.execution.ports import Attempt
 from perdure.logs.contract import NO_HEADERS, Done, Producer, Topic
 from perdure.testing.environment import Environment, environment
+from perdure.testing.wording import record_line, run_line, still_line
 
 When = Literal["before", "after"]
-ROUNDS_MAX = 10_000
-"""Times that the clock is moved to what is due next, in one life."""
+Script = Callable[[Environment], Awaitable[object]]
+"""What happens in each life: mocks, events, signals, time, and assertions of your own."""
+ROUNDS_MAX = 1_000
+"""Times that the clock is moved to what is due next, in one life, when its script is over."""
+TRIGGERS_SHOWN_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +36,19 @@ class CrashReport:
     crashes: int
     reruns: int
     """Attempts that ran again because their worker died; none of a completed step."""
-
-
-class _Fuse:
-    """Counts the appends of a worker and burns at one of them."""
-
-    def __init__(self, at: int | None, when: When) -> None:
-        self.count = 0
-        self.at = at
-        self.when = when
-        self.burnt = False
-        self.burn: Callable[[], None] | None = None
+    runs: int
+    """Runs in one life: those that were started, and their children and handlers."""
+    waiting: tuple[str, ...]
+    """Those that were not over when nothing was left to do, with what each waits for; only with `may_wait=True`."""
 
 
 class _Producer:
-    def __init__(self, inner: Producer, fuse: _Fuse) -> None:
+    """A producer of a worker that may die at an append."""
+
+    def __init__(self, inner: Producer, life: _Life) -> None:
         self._inner = inner
-        self._fuse = fuse
+        self._life = life
+        self.dead = False
 
     def append(
         self,
@@ -55,20 +60,17 @@ class _Producer:
         headers: Mapping[str, bytes] = NO_HEADERS,
         done: Done | None = None,
     ) -> None:
-        fuse = self._fuse
-        if fuse.burnt:
-            return  # it is dead; it only does not know it yet
-        here, fuse.count = fuse.count, fuse.count + 1
-        if here == fuse.at and fuse.when == "before" and fuse.burn is not None:
-            fuse.burnt = True
-            fuse.burn()
+        if self.dead:
+            return  # its worker does not know yet
+        dies = self._life.count()
+        if dies and self._life.when == "before":
+            self._life.kill(value)
             return
 
         def landed(result: Any) -> None:
             # It is in the log, and no entry of it was delivered yet.
-            if here == fuse.at and fuse.burn is not None:
-                fuse.burnt = True
-                fuse.burn()
+            if dies:
+                self._life.kill(value)
             elif done is not None:
                 done(result)
 
@@ -79,92 +81,190 @@ class _Producer:
 
 
 class _Life:
-    """One life of the app under test, with at most one crash."""
+    """One life of the app under test, with at most one crash: at the append number `at`."""
 
-    def __init__(self, env: Environment, fuse: _Fuse) -> None:
+    def __init__(self, env: Environment, at: int | None, when: When) -> None:
         self.env = env
-        self.fuse = fuse
-        self.attempts: list[tuple[str, str]] = []
-        self.settled: set[tuple[str, str]] = set()
+        self.at = at
+        self.when = when
+        self.records = 0
+        self.attempts = 0
+        self.killed = ""
+        """The record at which the worker died."""
+        self.ends: dict[str, Run] = {}
+        self.stopped = "time has passed until nothing was due"
+        self._again = ""
+        self._revived = False
+        self._producers: list[_Producer] = []
+        self._settled: set[tuple[str, str]] = set()
         env.on_attempt = self._attempt
-        env.wrap_producer = lambda inner: _Producer(inner, fuse)
-        fuse.burn = env.crash_now
+        env.on_settled = self._go_on
+        env.wrap_producer = self._wrap
+
+    def _wrap(self, inner: Producer) -> _Producer:
+        self._producers.append(_Producer(inner, self))
+        return self._producers[-1]
+
+    def count(self) -> bool:
+        """One more append; whether the worker dies at it. One that leaves in good order is not disturbed."""
+        if self.env.worker_is_gone:
+            return False
+        self.records += 1
+        return self.records - 1 == self.at
+
+    def kill(self, value: bytes) -> None:
+        self.killed = record_line(value)
+        for producer in self._producers:
+            producer.dead = True
+        self.env.crash_now()
 
     def _attempt(self, attempt: Attempt) -> None:
-        step = (attempt.run_id, attempt.key)
-        if step in self.settled:
-            raise AssertionError(
-                f"step {attempt.step_id!r} of run {attempt.run_id} was completed and ran again"
-            )
-        self.attempts.append(step)
+        self.attempts += 1
+        if (attempt.run_id, attempt.key) in self._settled:
+            self._again = f"step {attempt.step_id!r} of run {attempt.run_id} was completed and ran again"
 
-    def note(self) -> None:
-        """Remembers which steps have their outcome in the log."""
+    async def _go_on(self) -> None:
+        """Remembers which steps have their outcome in the log; after the crash, starts another worker."""
         for run in self.env.reader.runs():
             for name, body in self.env.reader.ops(run.id):
                 if name in (ops.STEP_DONE, ops.STEP_FAILED):
-                    self.settled.add((run.id, body["key"]))
+                    self._settled.add((run.id, body["key"]))
+        if self.killed and not self._revived:
+            self._revived = True
+            await self.env.start_worker()
 
-    async def live(self, event: EventInput, data: object) -> dict[str, Any]:
-        """Sends the event and lets time pass until nothing is left to do."""
-        await self.env.app.send(event, data, id="crash-everywhere")
+    async def live(self, script: Script) -> None:
+        """Plays the script, then lets time pass until nothing is left to do."""
+        await self.env.start_worker()
+        await script(self.env)
         for _ in range(ROUNDS_MAX):
             await self.env.settle()
-            self.note()
-            if self.env.worker_is_gone:
-                self.fuse.burnt, self.fuse.at = False, None
-                await self.env.start_worker()
-                continue
-            live = [run for run in self.env.reader.runs() if run.live]
             due = self.env.clock.next_due()
-            if not live or due is None:
+            if due is None or not any(run.live for run in self.env.reader.runs()):
                 break
             self.env.clock.step(due)
-        return self.portrait()
-
-    def portrait(self) -> dict[str, Any]:
-        """How every run ended, by its id."""
-        return {
-            run.id: (run.function, run.status, run.result, run.error and run.error["type"])
-            for run in self.env.reader.runs()
-        }
+        else:
+            self.stopped = f"the clock was moved {ROUNDS_MAX:,} times"
+        self.ends = {run.id: run for run in self.env.reader.runs()}
+        if self._again:
+            raise AssertionError(self._again)
 
 
-async def crash_everywhere(app: App, event: EventInput, data: object = None) -> CrashReport:
+async def crash_everywhere(
+    app: App, event: EventInput | Script, data: object = None, *, may_wait: bool = False
+) -> CrashReport:
     """Runs what an event starts once per record that it appends, killing the worker before and after each.
 
-    Time passes by itself to whatever is due. Raises AssertionError when a life ends otherwise than the undisturbed
-    one, or when a completed step runs again.
+    In place of an event, an async function of the environment says what happens in each life, as a test would: it
+    mocks steps, sends events, lets time pass, sends what a run waits for, asserts. Where it settles, a worker that
+    died is replaced. After it, time passes by itself to whatever is due.
+
+    Raises AssertionError when a life ends otherwise than the undisturbed one, when a completed step runs again, and
+    when the undisturbed life leaves a run that is not over (`may_wait=True` allows it); UsageError when no run was
+    started.
     """
-    fuse = _Fuse(None, "before")
-    async with environment(app, start=False) as env:
-        undisturbed = _Life(env, fuse)
-        await env.start_worker()
-        expected = await undisturbed.live(event, data)
-        records = fuse.count
+    script = _script(event, data)
+    undisturbed = await _life(app, script)
+    waiting = _checked(app, event, undisturbed, may_wait)
     crashes = reruns = 0
-    for at in range(records):
+    for at in range(undisturbed.records):
         for when in ("before", "after"):
-            life, portrait = await _with_crash(app, event, data, at, when)
-            if portrait != expected:
-                raise AssertionError(
-                    f"killed {when} record {at} of {records}, the runs ended as {portrait}, undisturbed as {expected}"
-                )
-            crashes += 1
-            reruns += len(life.attempts) - len(undisturbed.attempts)
-    return CrashReport(records, crashes, reruns)
+            life = await _life(app, script, at, when, undisturbed.records)
+            _compare(life, undisturbed)
+            crashes += bool(life.killed)
+            reruns += life.attempts - undisturbed.attempts
+    return CrashReport(undisturbed.records, crashes, reruns, len(undisturbed.ends), waiting)
 
 
-async def _with_crash(
-    app: App, event: EventInput, data: object, at: int, when: When
-) -> tuple[_Life, dict[str, Any]]:
-    fuse = _Fuse(at, when)
-    async with environment(app, start=False) as env:
-        life = _Life(env, fuse)
-        await env.start_worker()
-        portrait = await life.live(event, data)
-        fuse.at = None  # leaving is not part of it
-    return life, portrait
+async def _life(
+    app: App, script: Script, at: int | None = None, when: When = "after", records: int = 0
+) -> _Life:
+    life = None
+    try:
+        async with environment(app, start=False) as env:
+            life = _Life(env, at, when)
+            await life.live(script)
+    except Exception as error:
+        if life is not None and life.killed:
+            error.add_note(_killed(life, records))
+        raise
+    return life
 
 
-__all__ = ["CrashReport", "crash_everywhere"]
+def _script(event: EventInput | Script, data: object) -> Script:
+    if isinstance(event, Event | str | Mapping | type) or not callable(event):
+        plain = cast(EventInput, event)
+        return lambda env: env.send(plain, data)
+    if data is not None:
+        raise UsageError(f"the script {_name(event)!r} takes its data itself; data= belongs to an event")
+    if not inspect.iscoroutinefunction(event):
+        raise UsageError(f"a script is an async function of the environment: async def {_name(event)}(env)")
+    return event
+
+
+def _name(script: object) -> str:
+    return getattr(script, "__name__", type(script).__name__)
+
+
+# --- what the lives say -----------------------------------------------------------------------------------------------
+
+
+def _checked(app: App, event: EventInput | Script, life: _Life, may_wait: bool) -> tuple[str, ...]:
+    """The runs that are not over. Raises when there was no run, or one that may not wait does."""
+    if not life.ends:
+        raise UsageError(_nothing_started(app, event))
+    live = [run for run in life.ends.values() if run.live]
+    still = tuple(map(still_line, live))
+    if still and not may_wait:
+        advice = "pass may_wait=True if that is meant"
+        if any(run.status == "running" for run in live):
+            advice = f"let a script send what is waited for: crash_everywhere(app, script); or {advice}"
+        raise AssertionError("\n  ".join([f"without any crash, {life.stopped}, and", *still, advice]))
+    return still
+
+
+def _nothing_started(app: App, event: EventInput | Script) -> str:
+    said = "so there was nothing to crash"
+    triggers = sorted({trigger.name for function in app.functions for trigger in function.triggers})
+    shown = ", ".join(map(repr, triggers[:TRIGGERS_SHOWN_MAX])) + (
+        ", …" if triggers[TRIGGERS_SHOWN_MAX:] else ""
+    )
+    listens = f"its functions are triggered by {shown}" if triggers else "none of its functions has a trigger"
+    if isinstance(event, Event):
+        event = event_name(type(event))
+    elif isinstance(event, Mapping):
+        event = str(cast("Mapping[str, Any]", event).get("name"))
+    if not isinstance(event, str):
+        return f"the script {_name(event)!r} started no run of {app!r}, {said}; {listens}"
+    near = difflib.get_close_matches(event, triggers, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if not triggers:
+        hint = "; start one with env.start(function) in a script: crash_everywhere(app, script)"
+    return f"{event!r} started no run of {app!r}, {said}; {listens}{hint}"
+
+
+def _compare(life: _Life, undisturbed: _Life) -> None:
+    """Raises AssertionError, with both ends of each run that ended otherwise, the record, and why."""
+    lines: list[str] = []
+    for run_id in sorted({**undisturbed.ends, **life.ends}):
+        run, expected = life.ends.get(run_id), undisturbed.ends.get(run_id)
+        if _portrait(run) != _portrait(expected):
+            known = cast(Run, run or expected)
+            lines += [
+                f"run {run_id} of {known.function} ended otherwise:",
+                f"  with the crash: {run_line(run) if run else 'it is not there'}",
+                f"  undisturbed: {run_line(expected) if expected else 'it is not there'}",
+            ]
+    if lines:
+        raise AssertionError("\n  ".join([_killed(life, undisturbed.records), *lines]))
+
+
+def _portrait(run: Run | None) -> object:
+    return run and (run.function, run.status, run.result, run.error and run.error["type"])
+
+
+def _killed(life: _Life, records: int) -> str:
+    return f"killed {life.when} record {(life.at or 0) + 1} of {records} ({life.killed})"
+
+
+__all__ = ["CrashReport", "Script", "crash_everywhere"]

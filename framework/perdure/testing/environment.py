@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observers
 from perdure.observability.tracing import tracing
 from perdure.testing.clock import VirtualClock
-from perdure.testing.steps import Mock, MockedSteps
+from perdure.testing.steps import Mock, MockedSteps, Mocks
 from perdure.worker.steps import LocalSteps
 
 E = TypeVar("E")
@@ -65,7 +65,7 @@ class Environment:
         self.reader = JournalReader(log, kept)
         """The log, folded by a reader of its own; up to date whenever the environment has settled."""
         self._connections = connections
-        self._mocks: list[Mock] = []
+        self.mocks = Mocks()
         self._steps: LocalSteps | None = None
         self._engine: Engine | None = None
         self._workers = 0
@@ -74,18 +74,20 @@ class Environment:
         """Called with every attempt before it starts."""
         self.wrap_producer: Callable[[Producer], Producer] | None = None
         """Stands between the worker and its producers."""
+        self.on_settled: Callable[[], Awaitable[None]] | None = None
+        """Awaited whenever the environment has settled, before whoever asked for it goes on."""
 
     # ------------------------------------------------------------------ the worker
 
     async def start_worker(self) -> None:
         """Starts the worker, or starts it again after `crash_worker`."""
+        self.app.functions.check()
         log = self.log.connect(f"worker-{self._workers}")
         await log.open()
         self._workers += 1
         observers = Observers([*self.app.observers, RunLogging(), *tracing(self.app.name)])
         self._steps = LocalSteps(slots=1_000, limits=self.app.limits, around=observers.around)
-        mocked = MockedSteps(self._steps)
-        mocked.mocks = self._mocks
+        mocked = MockedSteps(self._steps, self.mocks)
         mocked.on_attempt = self.on_attempt
         services = Services(
             log=log,
@@ -151,6 +153,8 @@ class Environment:
                     f"the environment does not settle within {SETTLE_TIMEOUT_S:.0f} s: {self._why()}"
                 )
         await self.reader.read()
+        if self.on_settled is not None:
+            await self.on_settled()
 
     def _threads_at_work(self) -> bool:
         return self._engine is not None and self._engine.services.running > 0
@@ -207,6 +211,7 @@ class Environment:
         tags: Mapping[str, str] | None = None,
     ) -> TestRun[R]:
         """Starts a run, settles, and returns it."""
+        function = self.app.functions.resolve(function)
         handle = await self.app.start(function, event, id=id, tags=tags)
         await self.settle()
         return TestRun(self, handle.run_id, function.codec)
@@ -219,20 +224,17 @@ class Environment:
         raises: BaseException | None = None,
         call: Callable[..., Any] | None = None,
         function: Function[Any, Any] | str | None = None,
+        required: bool = True,
     ) -> Mock:
-        """Replaces what a step calls: by a value, an error, or a callable; in one function, or in all."""
-        if sum(given is not None for given in (returns, raises, call)) > 1:
-            raise UsageError(f"mock_step({step_id!r}) takes one of returns=, raises= and call=")
+        """Replaces what a step calls: by a value, an error, or a callable; in one function, or in all.
+
+        When the environment is left without an error and no such step ran, it raises UsageError: the id may be
+        misspelt. `required=False` allows that.
+        """
         function_id = function.id if isinstance(function, Function) else function
-
-        async def stand_in(*_args: Any, **_kwargs: Any) -> Any:
-            if raises is not None:
-                raise raises
-            return returns
-
-        mock = Mock(step_id, function_id, call or stand_in)
-        self._mocks.append(mock)
-        return mock
+        return self.mocks.add(
+            step_id, function_id, returns=returns, raises=raises, call=call, required=required
+        )
 
     async def command(self, run_id: str, name: str, body: dict[str, Any]) -> None:
         """Sends a command to a run and settles."""
@@ -347,7 +349,7 @@ async def environment(
     """Runs the app on a log in memory with a virtual clock; `app.send` and `app.start` reach it too.
 
     Entered, a worker leads all partitions (`start=False`: none runs until `start_worker`). Everything is gone when it
-    is left.
+    is left. Left without an error, it raises UsageError for a mock whose step never ran.
     """
     clock = VirtualClock()
     log = MemoryLog(partitions, now=clock.now)
@@ -362,3 +364,4 @@ async def environment(
         finally:
             await env.stop_worker()
             await app.close()
+    env.mocks.check()

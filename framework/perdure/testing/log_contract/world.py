@@ -70,6 +70,9 @@ class Recorder:
         self.told.append(("lost", partition))
         self.held.discard(partition)
 
+    def ended(self, error: LogError) -> None:
+        self.told.append(("ended", -1))
+
     def entries(self, topic: Topic, partition: int, batch: Sequence[Entry]) -> None:
         assert batch
         assert topic not in (JOURNAL, EVENTS) or partition in self.held, "delivered after it was given away"
