@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import sys
 import types
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from perdure.authoring.payloads import codec_for
 from perdure.authoring.steps import StepOptions
 from perdure.core.limits import Limits
-from perdure.errors import NonRetriableError, RetryAfterError
+from perdure.errors import NonRetriableError, RetryAfterError, UsageError
 from perdure.execution import Attempt, Context
 from perdure.execution.failures import failure_of, rebuilt, step_error
 from perdure.execution.outcome import raised, returned
@@ -238,6 +240,71 @@ def test_a_delay_that_is_none_is_final() -> None:
     assert outcome.final
     assert outcome.failure is not None
     assert outcome.failure["type"] == "perdure.errors.UsageError"
+
+
+# --- B8 ---------------------------------------------------------------------------------------------------------------
+
+
+def passes_on(x: int) -> int:
+    return number(x, x)  # type: ignore[call-arg]
+
+
+@functools.wraps(passes_on)
+def with_its_own_signature(*args: Any) -> int:
+    return number(1, *args)
+
+
+def called(fn: Any, *args: Any, **kwargs: Any) -> BaseException:
+    """What the worker catches when it calls a step."""
+    scope = {"__name__": "perdure.worker.steps", "attempt": SimpleNamespace(fn=fn, args=args, kwargs=kwargs)}
+    exec("def call():\n    return attempt.fn(*attempt.args, **attempt.kwargs)", scope)
+    try:
+        scope["call"]()
+    except TypeError as error:
+        error.__traceback__ = (
+            error.__traceback__ and error.__traceback__.tb_next
+        )  # without this test's own frame
+        return error
+    raise AssertionError("it can be called like that")
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "says"),
+    [
+        (number, (1, 2), "than test_failures.number(x: 'int') takes: too many positional arguments"),
+        (number, (), "takes: missing a required argument: 'x'"),
+        (functools.partial(number, 1), (2,), "takes: too many positional arguments"),
+    ],
+)
+def test_B8_wrong_arguments_are_final_and_named_with_the_signature(fn: Any, args: Any, says: str) -> None:
+    outcome = raised(attempt(fn, args=args), called(fn, *args), 5)
+    assert outcome.final
+    assert isinstance(outcome.exception, UsageError)
+    assert outcome.failure is not None
+    message = outcome.failure["message"].replace(f"{__name__}.", "test_failures.")
+    assert message.startswith("step 'a' was given other arguments than ")
+    assert message.endswith(says)
+    assert "Traceback" not in outcome.failure["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"), [(passes_on, (1,)), (with_its_own_signature, (1, 2)), (int, ("1", [])), (len, (1,))]
+)
+def test_B8_another_type_error_is_the_steps_own(fn: Any, args: Any) -> None:
+    outcome = raised(attempt(fn, args=args), called(fn, *args), 5)
+    assert not outcome.final
+    assert type(outcome.exception) is TypeError
+
+
+def test_B8_an_error_of_perdure_has_no_traceback_of_perdure_alone() -> None:
+    outcome = returned(attempt(), 10**2_000, 1, Limits(payload_bytes_max=1_000))
+    assert outcome.failure is not None
+    assert outcome.failure["traceback"].startswith(
+        "perdure.errors.PayloadTooLarge: the result of step 'a' has 2,001"
+    )
+    outcome = raised(attempt(), caught(UsageError("mine")), 1)
+    assert outcome.failure is not None
+    assert outcome.failure["traceback"].startswith("Traceback (most recent call last):")
 
 
 # --- A9 ---------------------------------------------------------------------------------------------------------------

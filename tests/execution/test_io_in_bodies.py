@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,42 @@ def test_b3_files_sockets_and_processes_are_refused_in_a_body(name: str) -> None
     run = Driver(body)
     assert run.result == "perdure.errors.UsageError"
     assert "put this in a step" in run.error["message"]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda: subprocess.check_output(["true"]),
+        lambda: subprocess.run(["true"], capture_output=True, check=True),
+        lambda: subprocess.Popen(["cat"], stdin=subprocess.PIPE),
+    ],
+)
+def test_b3_a_process_with_pipes_is_called_a_process(start: Any) -> None:
+    async def body(ctx: Context) -> None:
+        start()
+
+    assert Driver(body).error["message"].startswith("processes (subprocess.Popen) cannot be used in the body")
+
+
+def test_b3_a_descriptor_is_still_a_file() -> None:
+    async def body(ctx: Context) -> None:
+        open(0)  # noqa: SIM115
+
+    assert Driver(body).error["message"].startswith("files (open 0) cannot be used in the body")
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="until 3.13, time.sleep raises no audit event; the lint has it"
+)
+def test_b3_sleeping_is_refused_where_python_tells() -> None:
+    blocking = time.sleep
+
+    async def body(ctx: Context) -> None:
+        blocking(0)
+
+    assert (
+        Driver(body).error["message"].startswith("a blocking sleep (time.sleep) cannot be used in the body")
+    )
 
 
 def test_b3_the_program_itself_may_be_read() -> None:

@@ -129,7 +129,9 @@ def test_another_time_in_the_same_code_is_a_difference() -> None:
         await ctx.step.sleep("nap", delays.pop(0))
 
     run = Driver(body, code="1")
-    with pytest.raises(NonDeterminismError, match=r"timer 'nap' due at \d+.*timer 'nap' due at"):
+    with pytest.raises(
+        NonDeterminismError, match=r"timer 'nap' due at 20\d\d-\d\d-\d\dT.*timer 'nap' due at 20"
+    ):
         run.replayed()
 
 
@@ -316,3 +318,43 @@ def test_a_paused_run_whose_code_still_fails_fails_again() -> None:
     assert turn.ended
     assert run.result == "ValueError"
     assert turn.error is not None
+
+
+# --- B10: what the message says ---------------------------------------------------------------------------------------
+
+
+def test_B10_the_message_has_the_time_and_the_line_of_what_the_code_now_asks_for() -> None:
+    async def other(ctx: Context) -> None:
+        await ctx.step.run("a", work, "x")
+        await ctx.step.run("new", work, "x")
+
+    run = at_the_second_step()
+    with pytest.raises(NonDeterminismError) as raised:
+        run.replayed(other)
+    line = other.__code__.co_firstlineno + 2
+    message = str(raised.value)
+    assert (
+        "the record has timer 'nap' due at 2023-11-14T22:13:25+00:00, but the code now has step 'new' (at "
+        in message
+    )
+    assert f"test_replay.py:{line}, in " in message
+
+
+def test_B10_the_line_is_that_of_the_task_which_asked() -> None:
+    async def one(ctx: Context, name: str) -> str:
+        return await ctx.step.run(name, work, name)
+
+    async def old(ctx: Context) -> None:
+        await asyncio.gather(one(ctx, "a"), one(ctx, "b"))
+
+    async def new(ctx: Context) -> None:
+        async def another() -> None:
+            await ctx.step.run("c", work, "x")
+
+        await asyncio.gather(one(ctx, "a"), another())
+
+    run = Driver(old, code="1")
+    with pytest.raises(NonDeterminismError) as raised:
+        run.replayed(new)
+    line = new.__code__.co_firstlineno + 2
+    assert f"step 'c' in task 2 (at {__file__}:{line}, in " in str(raised.value)

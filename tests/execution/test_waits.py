@@ -71,16 +71,6 @@ def test_wait_for_event_by_name_times_out_with_none() -> None:
     assert run.result is None
 
 
-def test_a_match_that_this_run_cannot_have_only_times_out() -> None:
-    async def body(ctx: Context) -> Any:
-        return await ctx.step.wait_for_event("paid", "order/paid", match="data.other", timeout=3)
-
-    run = Driver(body)
-    assert run.last.ops[1] == ("perdure.TimerSet", {"key": "/paid", "due": T0 + 3_000_000})
-    run.release(timer_fired("/paid", time=T0 + 3_000_000))
-    assert run.result is None
-
-
 @pytest.mark.parametrize(
     "wait",
     [
@@ -214,6 +204,51 @@ def test_invoke_with_an_event_keeps_its_name() -> None:
     assert name == "perdure.ChildIssued"
     assert (fields["event"]["name"], fields["detached"], fields["due"]) == ("order/paid", True, None)
     assert run.result == fields["run"]
+
+
+async def anything(ctx: Context) -> None: ...
+
+
+TYPED = {
+    "child": CHILD,
+    "annotated": function(child_body, id="annotated"),
+    "any": function(anything, id="any"),
+}
+
+
+@pytest.mark.parametrize("how", ["invoke", "start"])
+@pytest.mark.parametrize("target", [CHILD, "child", "annotated"])
+@pytest.mark.parametrize("data", [{"ref": "x"}, User(name="ada")])
+def test_B7_data_that_the_invoked_body_could_not_read_is_refused_at_the_ask(
+    how: str, target: Any, data: object
+) -> None:
+    async def body(ctx: Context) -> Any:
+        return await getattr(ctx.step, how)("call", target, data)
+
+    run = Driver(body, functions=TYPED)
+    assert run.result == "perdure.errors.UsageError"
+    named = target if isinstance(target, str) else "child"
+    assert run.error["message"].startswith(
+        f"{how} 'call': the data does not fit Paid, which {named} takes: at $.ref, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "data"),
+    [
+        ("child", {"ref": 1}),
+        ("child", {"ref": "1"}),
+        ("child", Paid(ref=1)),
+        ("child", None),
+        ("any", {"ref": "x"}),
+        ("any", User(name="ada")),
+    ],
+)
+def test_B7_other_data_is_given_on(target: str, data: object) -> None:
+    async def body(ctx: Context) -> Any:
+        return await ctx.step.invoke("call", target, data)
+
+    assert Driver(body, functions=TYPED).open == ["/call"]
 
 
 def test_c14_an_unknown_function_fails_at_the_ask() -> None:

@@ -22,7 +22,14 @@ from typing import Any, Final, Never, NoReturn, TypeVar, Union, cast
 
 from perdure.errors import UsageError
 
-__all__ = ["UNANNOTATED", "display_name", "return_annotation", "simplified", "target_of"]
+__all__ = [
+    "UNANNOTATED",
+    "display_name",
+    "first_annotation",
+    "return_annotation",
+    "simplified",
+    "target_of",
+]
 
 UNANNOTATED: Final = inspect.Signature.empty
 """Stands for "no return annotation", which is not the same as one that says None."""
@@ -70,7 +77,10 @@ def return_annotation(fn: Callable[..., object]) -> Any:
     raw = _raw_annotation(target)
     if raw is UNANNOTATED:
         return UNANNOTATED
-    annotation = _evaluated(target, raw)
+    try:
+        annotation = _evaluated(target, raw)
+    except Exception as error:
+        raise _unresolved(target, raw, error) from error
     if not inspect.iscoroutinefunction(target):
         annotation = _awaited(annotation)
     if (typing.get_origin(annotation) or annotation) in _STREAMS:
@@ -78,6 +88,25 @@ def return_annotation(fn: Callable[..., object]) -> Any:
             f"{display_name(fn)} is annotated to return {annotation}; a result is one value: return a list[...]"
         )
     return annotation
+
+
+def first_annotation(fn: Callable[..., object]) -> Any:
+    """The evaluated annotation of the first parameter that a caller gives; behind a decorator, the one it wraps.
+
+    UNANNOTATED when there is none, and for names that only a type checker sees.
+    """
+    target = inspect.unwrap(target_of(fn))
+    try:
+        # Of what is called: a method's `self` and a partial's first arguments are given already.
+        first = next(iter(inspect.signature(fn).parameters.values()), None)
+    except (NameError, TypeError, ValueError):  # written in C, or evaluated here by Python 3.14
+        return UNANNOTATED
+    if first is None or first.annotation is UNANNOTATED:
+        return UNANNOTATED
+    try:
+        return _evaluated(target, first.annotation)
+    except Exception:  # noqa: BLE001 - an annotation may be any expression; this one is no help
+        return UNANNOTATED
 
 
 def _raw_annotation(target: Callable[..., object]) -> Any:
@@ -102,10 +131,7 @@ def _evaluated(target: Callable[..., object], raw: Any) -> Any:
         names[parameter.__name__] = parameter
     # get_type_hints would evaluate the parameters' annotations too, which may be meant for type checkers only.
     holder = type("_", (), {"__annotations__": {"return": raw}})
-    try:
-        return typing.get_type_hints(holder, globalns=names, localns=names, include_extras=True)["return"]
-    except Exception as error:
-        raise _unresolved(target, raw, error) from error
+    return typing.get_type_hints(holder, globalns=names, localns=names, include_extras=True)["return"]
 
 
 def _unresolved(target: Callable[..., object], raw: Any, error: Exception) -> UsageError:

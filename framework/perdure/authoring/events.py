@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Generic, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict
 from typing_extensions import TypeVar, Unpack
 
 from perdure.authoring.names import event_name_fault
@@ -17,7 +17,15 @@ from perdure.core.ops import EventData
 from perdure.core.paths import parse_path
 from perdure.errors import UsageError
 
-__all__ = ["Event", "Received", "Tick", "event_codec", "event_name", "key_path", "received"]
+__all__ = [
+    "Event",
+    "Received",
+    "Tick",
+    "event_codec",
+    "event_name",
+    "key_path",
+    "path_fault",
+]
 
 E_co = TypeVar("E_co", covariant=True, default=dict[str, Any])
 
@@ -96,7 +104,8 @@ class Received(Generic[E_co]):
 
     @property
     def id(self) -> str:
-        """The id of the event: repeats of it among events of one key are dropped for 24 h."""
+        """The id of the event: repeats of it among events of one key are dropped for 24 h, or until a million
+        other ids came to its partition."""
         return self._event["id"]
 
     @property
@@ -124,15 +133,14 @@ class Received(Generic[E_co]):
         return f"<event {self.name} {self.id}>"
 
 
-def received(event: EventData, types: Mapping[str, type[Event] | None]) -> Received[Any]:
-    """An event, typed by its name; as a dict if the name is not in `types`."""
-    return Received(event, types.get(event["name"]))
-
-
 @lru_cache(maxsize=_CODECS_MAX)
 def event_codec(model: type[Any] | None, name: str) -> Codec[Any]:
     """The codec for the data of events of a name; JSON for those without a model."""
-    return codec_of(Any if model is None else model, f"the data of event {name!r}", by_alias=True)
+    what = f"the data of event {name!r}"
+    if model is None:
+        return codec_of(Any, what)
+    misfit = f"does not fit {model.__name__} (it was sent otherwise, or the class has changed since)"
+    return codec_of(model, what, misfit=misfit, by_alias=True)
 
 
 def event_name(model: type[Event]) -> str:
@@ -152,6 +160,31 @@ def key_path(model: type[Event]) -> str | None:
     return model.__perdure_key__
 
 
+def path_fault(model: type[Event], path: str) -> str | None:
+    """Why no event of this class can have the path; None when one may. Raises UsageError for what is no path."""
+    segments = parse_path(path)
+    if segments[0] != "data" or len(segments) == 1 or model.model_config.get("extra") == "allow":
+        return None
+    names = set[str]()
+    for field, info in model.model_fields.items():
+        names.update(filter(None, (field, info.alias, info.serialization_alias)))
+        names.update(_read_from(info.validation_alias))
+    if segments[1] in names:
+        return None
+    return f"{model.__name__} has no field {segments[1]!r}; it has {', '.join(sorted(names)) or 'none'}"
+
+
+def _read_from(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
+    """The names at the top of the data from which a field with such a `validation_alias` is read."""
+    if isinstance(alias, AliasChoices):
+        for choice in alias.choices:
+            yield from _read_from(choice)
+    elif isinstance(alias, AliasPath):
+        yield str(alias.path[0])
+    elif alias is not None:
+        yield alias
+
+
 def _check_key_path(model: type[Event], path: str) -> None:
     where = f"class {model.__name__}(Event, key={path!r})"
     try:
@@ -160,12 +193,5 @@ def _check_key_path(model: type[Event], path: str) -> None:
         raise UsageError(f"{where}: {error}") from None
     if segments[0] != "data":
         raise UsageError(f"{where}: a key comes from the data; write it like 'data.user_id'")
-    if len(segments) == 1 or model.model_config.get("extra") == "allow":
-        return
-    names = set[str]()
-    for field, info in model.model_fields.items():
-        names.update(filter(None, (field, info.alias, info.serialization_alias)))
-    if segments[1] not in names:
-        raise UsageError(
-            f"{where}: {model.__name__} has no field {segments[1]!r}; it has {', '.join(sorted(names))}"
-        )
+    if fault := path_fault(model, path):
+        raise UsageError(f"{where}: {fault}")

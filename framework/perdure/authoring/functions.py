@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import CodeType
-from typing import Any, Final, Generic, Literal, cast, get_args, get_type_hints
+from typing import Any, Final, Generic, Literal, cast
 
 from typing_extensions import TypeVar
 
 from perdure.authoring.annotations import target_of
-from perdure.authoring.events import Event, Received, received
-from perdure.authoring.names import function_id_fault
+from perdure.authoring.contexts import annotated_models, context_fault
+from perdure.authoring.events import Event, Received, event_codec
+from perdure.authoring.names import INVOKED, function_id_fault
 from perdure.authoring.payloads import Codec, codec_for
 from perdure.authoring.retry import Retry, retry_of
 from perdure.authoring.triggers import Trigger, TriggerInput, event_types, triggers_of
@@ -28,7 +28,15 @@ from perdure.core.ops import EventData
 from perdure.core.routing import matches
 from perdure.errors import UsageError
 
-__all__ = ["DEFAULT_RETRY", "FAILURE_SUFFIX", "Function", "OnError", "make_function"]
+__all__ = [
+    "DEFAULT_RETRY",
+    "FAILURE_SUFFIX",
+    "Function",
+    "OnError",
+    "check_function",
+    "event_model",
+    "make_function",
+]
 
 E = TypeVar("E", default=Any)
 R_co = TypeVar("R_co", covariant=True, default=Any)
@@ -71,13 +79,7 @@ class Function(Generic[E, R_co]):
 
     def receive(self, event: EventData) -> Received[E]:
         """An event as the body sees it, typed by the trigger that names it, else by the body's own annotation."""
-        name = event["name"]
-        if self.event_types.get(name) is None:
-            models = annotated_models(self.body)
-            named = [model for model in models if model.__perdure_name__ == name]
-            if found := named or (models if len(models) == 1 and name not in self.event_types else []):
-                return Received(event, cast(type[E], found[0]))
-        return received(event, self.event_types)
+        return Received(event, cast("type[E] | None", event_model(self, event["name"])))
 
     def trigger_for(self, name: str) -> Trigger | None:
         """The first trigger that fits an event's name: one with that very name before a pattern."""
@@ -120,6 +122,7 @@ def make_function(
     if on_error not in ("fail", "pause"):
         raise UsageError(f'{what}: on_error={on_error!r}; use "fail" or "pause"')
     triggers = triggers_of(on, what)
+    _check_context(body, _is_async(body), triggers, what)
     return Function(
         id=id,
         name=name or id,
@@ -137,23 +140,37 @@ def make_function(
     )
 
 
-@lru_cache(maxsize=4096)
-def annotated_models(body: Callable[..., Any]) -> tuple[type[Event], ...]:
-    """The event classes that a body's annotation names: A and B of `ctx: Context[A | B]`."""
-    target = inspect.unwrap(target_of(body))
+def check_function(function: Function[Any, Any]) -> None:
+    """Builds what a function otherwise builds at its first use; before anything runs, and all types are defined.
+
+    Raises UsageError for a result, an event or a context that cannot be what the body is annotated with.
+    """
+    what = f"function {function.id!r} at {function.where}"
+    _check_context(function.body, function.is_async, function.triggers, what)
     try:
-        hints = get_type_hints(target)
-        first = next(iter(inspect.signature(target).parameters), "")
-    except (NameError, TypeError, ValueError):  # a name that only a type checker sees, or no signature
-        return ()
-    return tuple(_models_in(hints.get(first)))
+        _ = function.codec
+        for model in dict.fromkeys([*function.event_types.values(), *annotated_models(function.body)]):
+            if model is not None:
+                event_codec(model, model.__perdure_name__ or model.__name__)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error
 
 
-def _models_in(hint: object) -> Iterator[type[Event]]:
-    if isinstance(hint, type) and issubclass(hint, Event):
-        yield hint
-    for part in get_args(hint):
-        yield from _models_in(part)
+def event_model(function: Function[Any, Any], name: str) -> type[Event] | None:
+    """The class of an event of that name, as the body of a function sees it; None when its data is a dict."""
+    types = function.event_types
+    model = types.get(name)
+    if model is not None or function.kind == "failure":  # a handler's own event is the engine's
+        return model
+    if name == INVOKED and name not in types and len(models := set(types.values())) == 1:
+        (model,) = models  # what the engine made stands for the only one declared
+        if model is not None:
+            return model
+    annotated = annotated_models(function.body)
+    named = [model for model in annotated if model.__perdure_name__ == name]
+    if named:
+        return named[0]
+    return annotated[0] if len(annotated) == 1 and name not in types else None
 
 
 def _handler(
@@ -201,6 +218,13 @@ def _check_signature(body: Callable[[Any], Any], what: str) -> None:
             f"{what} takes {signature}; a function takes the context alone, (ctx: Context), and what else it needs "
             "comes with the event"
         ) from None
+
+
+def _check_context(
+    body: Callable[[Any], Any], is_async: bool, triggers: tuple[Trigger, ...], what: str
+) -> None:
+    if fault := context_fault(body, is_async=is_async, triggers=triggers):
+        raise UsageError(f"{what}: {fault}")
 
 
 def _check_text(what: str, **values: object) -> None:

@@ -1,7 +1,8 @@
 """Finds in the source of an `async def` body what no hook can refuse while it runs: clocks, randomness, threads (B3).
 
 A body is replayed, so what it reads must be the same again. Files, sockets and processes are refused at run time; a
-clock is not. This looks at the text of the body alone, not at what it calls, and is advice, never an error.
+clock is not, and neither is a step that nobody awaits. This looks at the text of the body alone, not at what it calls
+nor at the steps written inside of it, and is advice, never an error.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 __all__ = ["Advice", "advice_for"]
@@ -53,6 +54,8 @@ _CALLS: Final = {
     "asyncio.to_thread": _THREAD,
     "ThreadPoolExecutor": _THREAD,
 }
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 _MODULES: Final = {"random": _RANDOM, "secrets": _RANDOM}
 
 
@@ -67,23 +70,63 @@ def advice_for(body: Callable[..., Any]) -> list[Advice]:
     except (OSError, TypeError, SyntaxError):
         return []
     file = inspect.getsourcefile(target) or "?"
-    return [
-        Advice(f"{file}:{first + node.lineno - 1}", f"{name}()", advice)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and (found := _judge(node)) is not None
-        for name, advice in [found]
-    ]
+    found = tree.body[0]
+    if not isinstance(found, _FUNCTIONS):
+        return []
+    ctx = next(iter(inspect.signature(body).parameters), "ctx")
+    judged = sorted(_judged(found, ctx), key=lambda one: (one[0].lineno, one[0].col_offset))
+    return [Advice(f"{file}:{first + node.lineno - 1}", f"{name}()", advice) for node, name, advice in judged]
 
 
-def _judge(node: ast.Call) -> tuple[str, str] | None:
+def _judged(body: _Function, ctx: str) -> Iterator[tuple[ast.Call, str, str]]:
+    for node in _own_nodes(body):
+        if isinstance(node, ast.Call) and (found := _judge(node, ctx)) is not None:
+            yield node, *found
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            call = _asked(node.value, ctx)
+            if call is not None:
+                yield node.value, call, f"nobody awaits it, so it never happens; write await {call}(...)"
+
+
+def _own_nodes(body: _Function) -> Iterator[ast.AST]:
+    """What runs as a part of the body: functions inside of it only if it calls them itself, for most are steps."""
+    inner: dict[str, _Function] = {}
+    called: set[str] = set()
+    left: list[ast.AST] = list(body.body)
+    while left:
+        node = left.pop()
+        if isinstance(node, _FUNCTIONS):
+            inner[node.name] = node
+        elif not isinstance(node, ast.Lambda | ast.ClassDef):
+            yield node
+            left += ast.iter_child_nodes(node)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                called.add(node.func.id)
+        if not left:
+            for name in inner.keys() & called:
+                left += inner.pop(name).body
+
+
+def _judge(node: ast.Call, ctx: str) -> tuple[str, str] | None:
     name = _dotted(node.func)
-    if name is None or name.startswith("ctx."):
+    if name is None or name.startswith(f"{ctx}."):
         return None
     short = ".".join(name.split(".")[-2:])
     advice = (
         _CALLS.get(name) or _CALLS.get(short) or _MODULES.get(name.partition(".")[0] if "." in name else "")
     )
     return None if advice is None else (name, advice)
+
+
+def _asked(node: ast.Call, ctx: str) -> str | None:
+    """`ctx.step.run`, when that is what is called, also under options."""
+    func = node.func
+    if not isinstance(func, ast.Attribute) or func.attr == "options":
+        return None
+    on = func.value.func if isinstance(func.value, ast.Call) else func.value
+    if _dotted(on) in (f"{ctx}.step", f"{ctx}.step.options"):
+        return f"{ctx}.step.{func.attr}" if on is func.value else f"{ctx}.step.options(...).{func.attr}"
+    return None
 
 
 def _dotted(node: ast.expr) -> str | None:

@@ -7,13 +7,23 @@ from typing import Final
 
 from perdure.core.limits import DEFAULT_LIMITS
 
-__all__ = ["NAME_BYTES_MAX", "RESERVED", "event_name_fault", "function_id_fault", "text_fault"]
+__all__ = [
+    "INVOKED",
+    "NAME_BYTES_MAX",
+    "RESERVED",
+    "event_name_fault",
+    "function_id_fault",
+    "text_fault",
+]
 
 NAME_BYTES_MAX: Final = DEFAULT_LIMITS.event_name_bytes_max
 """For names, ids and keys, in UTF-8: they are in each record, and in the keys of indexes."""
 
 RESERVED: Final = "perdure/"
 """Names of events that only the engine sends."""
+
+INVOKED: Final = RESERVED + "function.invoked"
+"""The name of the event that a run gets which was invoked or started with plain data."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _FUNCTION_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")

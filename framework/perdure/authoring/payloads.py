@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _BASE64: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 _ADAPTERS_MAX: Final = 1024
+_CHANGED: Final = "was recorded in another shape than the code has now"
 
 
 class Codec(Generic[T]):
@@ -72,11 +73,13 @@ def codec_for(fn: Callable[..., Any]) -> Codec[Any]:
         return _build(target)
 
 
-def codec_of(annotation: Any, name: str, *, advice: str = "", by_alias: bool = False) -> Codec[Any]:
+def codec_of(
+    annotation: Any, name: str, *, advice: str = "", misfit: str | None = None, by_alias: bool = False
+) -> Codec[Any]:
     """The codec for values of a type; `name` is what messages call them, `advice` what to do about other types.
 
-    `by_alias` writes the aliases of fields, for readers that know no Python; both forms are read. Raises UsageError
-    if pydantic has no schema for the type.
+    `misfit` says of JSON that is not of the type what is the matter with it. `by_alias` writes the aliases of fields,
+    for readers that know no Python; both forms are read. Raises UsageError if pydantic has no schema for the type.
     """
     kind = simplified(annotation)
     if kind is UNANNOTATED or kind is Any:
@@ -85,7 +88,9 @@ def codec_of(annotation: Any, name: str, *, advice: str = "", by_alias: bool = F
         plain = _JSON_TYPES.get(kind)
     except TypeError:  # not hashable: Annotated with a list
         plain = None
-    return _Typed(name, kind, by_alias) if plain is None else _JsonOf(name, advice, plain)
+    if plain is not None:
+        return _JsonOf(name, advice, plain)
+    return _Typed(name, kind, _CHANGED if misfit is None else misfit, by_alias)
 
 
 _codecs: WeakKeyDictionary[Callable[..., Any], Codec[Any]] = WeakKeyDictionary()
@@ -147,8 +152,8 @@ class _JsonOf(_Json):
         if self.type is float and type(value) is int:
             return float(value)
         raise EncodingError(
-            f"{self.name} was recorded in another shape than the code has now: at $, a value of type "
-            f"{_spelled_of(value)}, annotated as {_spelled(self.type)}"
+            f"{self.name} {_CHANGED}: at $, a value of type {_spelled_of(value)}, annotated as "
+            f"{_spelled(self.type)}"
         )
 
     def _fitted(self, value: Any) -> Any:
@@ -190,15 +195,18 @@ def _spelled_of(value: object) -> str:
 class _Typed(Codec[Any]):
     """Values of a type that pydantic has a schema for: models, dataclasses, datetime, bytes, unions, ..."""
 
-    __slots__ = ("adapter", "by_alias")
+    __slots__ = ("adapter", "by_alias", "misfit")
 
-    def __init__(self, name: str, annotation: Any, by_alias: bool) -> None:
+    def __init__(self, name: str, annotation: Any, misfit: str, by_alias: bool) -> None:
         super().__init__(name)
+        self.misfit = misfit
         self.by_alias = by_alias
         try:
             self.adapter: TypeAdapter[Any] = _adapter(annotation)
+            if not self.adapter.pydantic_complete:  # a type that it names was not there yet
+                self.adapter.rebuild(raise_errors=True)
         except Exception as error:
-            reason = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0].partition(". Set `arbitrary_types_allowed")[0]
             raise UsageError(
                 f"{name} is annotated as {annotation!r}, which cannot be recorded as JSON ({reason}); use JSON types, "
                 "a pydantic model or a dataclass, or record an id and load the object where it is used"
@@ -217,9 +225,7 @@ class _Typed(Codec[Any]):
             return self._read(data)
         except ValidationError as error:
             payload.loads(data, what=self.name)  # says it better if this is no JSON at all
-            raise EncodingError(
-                f"{self.name} was recorded in another shape than the code has now: {_first(error)}"
-            ) from error
+            raise EncodingError(f"{self.name} {self.misfit}: {_first(error)}") from error
 
     def _write(self, value: Any, by_alias: bool) -> bytes:
         try:

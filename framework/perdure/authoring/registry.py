@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any, TypedDict
 
-from perdure.authoring.functions import Function
+from perdure.authoring.functions import Function, check_function
 from perdure.errors import UsageError
 
 __all__ = ["Definition", "Registry"]
@@ -64,6 +64,11 @@ class Registry:
             else f"; there are {', '.join(sorted(self._functions)) or 'none'}"
         )
         raise UsageError(f'no function has the id "{function_id[:80]}"{hint[:300]}')
+
+    def check(self) -> None:
+        """Looks at each function before anything runs. Raises UsageError, with its place, for one that cannot work."""
+        for function in self:
+            check_function(function)
 
     def triggered_by(self, event_name: str) -> list[Function[Any, Any]]:
         """The functions that an event of that name starts, each once, in the order of their definition."""

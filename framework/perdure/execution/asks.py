@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from perdure.authoring.events import Event, Received, event_name
-from perdure.authoring.functions import Function
-from perdure.authoring.names import event_name_fault
+from perdure.authoring.events import Event, Received, event_name, path_fault
+from perdure.authoring.functions import Function, event_model
+from perdure.authoring.names import INVOKED, event_name_fault
+from perdure.authoring.payloads import codec_of
 from perdure.authoring.sending import EventInput, to_event
 from perdure.core import ops, payload
 from perdure.core.durations import Duration, instant_us, to_us
 from perdure.core.ids import digest
 from perdure.core.ops import EventData, Failure, Op
-from perdure.core.paths import event_view, path_value
-from perdure.errors import RunCancelled, StepError, StepTimeout, UsageError
+from perdure.core.paths import event_view, match_value
+from perdure.errors import EncodingError, RunCancelled, StepError, StepTimeout, UsageError
 from perdure.execution.desk import Desk
 from perdure.execution.failures import step_error, type_name
 from perdure.execution.pending import Pending, PendingChild, PendingStep, PendingTimer, PendingWait
 
 __all__ = [
-    "INVOKED",
     "ParentClose",
     "Signal",
     "ask_child",
@@ -39,9 +39,6 @@ __all__ = [
 ]
 
 ParentClose = Literal["cancel", "abandon"]
-
-INVOKED = "perdure/function.invoked"
-"""The name of the event that a run gets which was invoked or started with plain data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +94,35 @@ def ask_event(
     name = event if isinstance(event, str) else event_name(event)
     if fault := event_name_fault(name, sent=False):
         raise UsageError(f"wait_for_event {step_id!r}: the event name {name!r:.80} {fault}")
-    value = None
-    if match is not None:
-        found, value = path_value(event_view(desk.start.events[0]), match)
-        if not found:
-            return _never(desk, key, step_id, match, timeout)
     fields = _wait_fields(desk, timeout)
-    fields |= {"event": name, "path": match, "value": value}
-    fields["lookback"] = None if lookback is None else to_us(lookback)
+    fields |= {"event": name, "path": match, "lookback": None if lookback is None else to_us(lookback)}
+    if match is not None:
+        found, fields["value"] = match_value(event_view(desk.start.events[0]), match)
+        if not isinstance(event, str) and (fault := path_fault(event, match)):
+            raise UsageError(f"wait_for_event {step_id!r}, match={match!r}: the awaited {fault}")
+        if not found:
+            _never(desk, step_id, match, timeout)
+            fields["lookback"] = None
     return _opened(desk, PendingWait(key, desk.future(), fields))
 
 
-def _never(desk: Desk, key: str, step_id: str, match: str, timeout: Duration | None) -> Pending:
-    """A path that is missing on one side matches nothing, so all that can happen is the timeout."""
+def _never(desk: Desk, step_id: str, match: str, timeout: Duration | None) -> None:
+    """A path that is missing on one side matches nothing, so all that can happen is the timeout.
+
+    Such a wait is recorded with an empty value, which no event has. Raises UsageError where it is a mistake for sure.
+    """
+    what = f"wait_for_event {step_id!r}, match={match!r}"
+    model = event_model(desk.function, desk.start.events[0]["name"])
+    if model is not None and (fault := path_fault(model, match)):
+        raise UsageError(f"{what}: the event of this run is a {model.__name__}, and {fault}")
     if timeout is None:
         raise UsageError(
-            f"wait_for_event {step_id!r}: the event of this run has no {match}, so no event can ever match it; "
-            "wait with a timeout, or without match"
+            f"{what}: the event of this run has no {match}, so no event can ever match it; wait with a timeout, "
+            "or without match"
         )
-    return _opened(desk, PendingTimer(key, desk.future(), desk.now_us + to_us(timeout)))
+    desk.say(
+        "warning", f"{what}: the event of this run has no {match}, so the wait only ends at its timeout", {}
+    )
 
 
 def read_event(op: Op, event: str | type[Event]) -> Received[Any] | None:
@@ -163,7 +170,7 @@ def ask_child(
     if parent_close not in ("cancel", "abandon"):
         raise UsageError(f'invoke {step_id!r}: parent_close={parent_close!r}; use "cancel" or "abandon"')
     key = desk.next_key(desk.here(), step_id)
-    fields = _child_fields(desk, key, function, data)
+    fields = _child_fields(desk, key, f"invoke {step_id!r}", function, data)
     fields["due"] = None if timeout is None else desk.now_us + to_us(timeout)
     fields["parent_close"] = parent_close
     pending = PendingChild(key, desk.future(), fields)
@@ -174,12 +181,14 @@ def ask_child(
 def start_child(desk: Desk, step_id: str, function: Function[Any, Any] | str, data: object) -> str:
     """Another run, which goes its own way: its id."""
     key = desk.next_key(desk.here(), step_id)
-    fields = _child_fields(desk, key, function, data)
+    fields = _child_fields(desk, key, f"start {step_id!r}", function, data)
     desk.send((ops.CHILD_ISSUED, {"key": key, **fields, "detached": True, "parent_close": "abandon"}))
     return fields["run"]
 
 
-def _child_fields(desk: Desk, key: str, function: Function[Any, Any] | str, data: object) -> dict[str, Any]:
+def _child_fields(
+    desk: Desk, key: str, what: str, function: Function[Any, Any] | str, data: object
+) -> dict[str, Any]:
     target = _function(desk, function)
     event_id = digest("invoked", desk.start.run_id, key)
     typed = isinstance(data, Event)
@@ -192,6 +201,8 @@ def _child_fields(desk: Desk, key: str, function: Function[Any, Any] | str, data
         data_bytes_max=desk.limits.event_bytes_max,
         internal=True,
     )
+    if data is not None:
+        _check_given(what, target, event, data)
     return {
         "run": desk.child_run_id(key),
         "function": target.id,
@@ -200,6 +211,18 @@ def _child_fields(desk: Desk, key: str, function: Function[Any, Any] | str, data
         "detached": False,
         "parent_close": "cancel",
     }
+
+
+def _check_given(what: str, target: Function[Any, Any], event: EventData, data: object) -> None:
+    """Raises UsageError for data that the invoked body could not read: here it says where it was given."""
+    model = event_model(target, event["name"])
+    if model is None or isinstance(data, model):
+        return
+    try:
+        misfit = f"does not fit {model.__name__}, which {target.id} takes"
+        codec_of(model, "the data", misfit=misfit, by_alias=True).decode(event["data"])
+    except EncodingError as error:
+        raise UsageError(f"{what}: {error}") from error
 
 
 def _function(desk: Desk, function: Function[Any, Any] | str) -> Function[Any, Any]:

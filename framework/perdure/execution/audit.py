@@ -55,8 +55,9 @@ _REFUSED = {
     "_thread.start_joinable_thread": "threads",
     "signal.pthread_kill": "processes",
     "os.kill": "processes",
-    "time.sleep": "time.sleep",
+    "time.sleep": "a blocking sleep",
 }
+"""Threads tell from Python 3.12 on, time.sleep from 3.13 on: before, only the lint names them (authoring/lint.py)."""
 
 _READERS = frozenset(
     {
@@ -87,7 +88,9 @@ def watch(loop_type: type[object]) -> None:
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in _REFUSED or type(_get_running_loop()) is not _loop_type:
         return
-    if not (event == "open" and _is_time_zone(args[0])) and not _reads_the_program():
+    if event == "open" and (_is_time_zone(args[0]) or _is_pipe_of_a_process(args[0])):
+        return
+    if not _reads_the_program():
         what = _REFUSED[event]
         shown = f" ({event} {args[0]!r:.80})" if what == "files" and args else f" ({event})"
         raise in_a_step(what + shown)
@@ -96,6 +99,14 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 def _is_time_zone(path: object) -> bool:
     # ZoneInfo is written in C: no frame of it is on the stack.
     return isinstance(path, str) and path.startswith(zoneinfo.TZPATH) and ".." not in path
+
+
+def _is_pipe_of_a_process(path: object) -> bool:
+    # subprocess makes file objects of its pipes before it says that it starts a process, which is then refused.
+    if not isinstance(path, int):
+        return False
+    caller = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+    return caller.f_globals.get("__name__") == "subprocess"
 
 
 def _reads_the_program() -> bool:

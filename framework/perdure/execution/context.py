@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property
 from random import Random
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic, Literal
 from uuid import UUID
 
 from typing_extensions import TypeVar
 
 from perdure.authoring.events import Received
-from perdure.authoring.functions import Function
+from perdure.authoring.names import text_fault
 from perdure.core import payload
 from perdure.core.durations import from_us
-from perdure.core.ops import EventData
-from perdure.errors import RunFailed
+from perdure.errors import PayloadTooLarge, RunFailed, UsageError
 from perdure.execution import asks, streams
 from perdure.execution.desk import Desk, LoopDesk
 from perdure.execution.runlog import RunLog
@@ -30,6 +29,9 @@ E_co = TypeVar("E_co", covariant=True, default=dict[str, Any])
 class BaseContext(Generic[E_co]):
     """What the contexts of `async def` and `def` bodies have in common."""
 
+    __perdure_body__: ClassVar[Literal["", "async def", "def"]] = ""
+    """Which kind of body takes it, for the check of its annotation."""
+
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
@@ -42,7 +44,7 @@ class BaseContext(Generic[E_co]):
     def events(self) -> list[Received[E_co]]:
         """All events of this run: one, or a batch."""
         function = self._desk.function
-        return [_received(function, event) for event in self._desk.start.events]
+        return [function.receive(event) for event in self._desk.start.events]
 
     @property
     def run_id(self) -> str:
@@ -93,13 +95,26 @@ class BaseContext(Generic[E_co]):
         return RunLog(self._desk)
 
     def set_value(self, name: str, value: Any) -> None:
-        """Publishes progress, as JSON, for `run.value(name)` and the UI. Raises EncodingError for what is not JSON."""
+        """Publishes progress, as JSON, for `run.value(name)` and the UI.
+
+        Raises UsageError for a name that cannot be, EncodingError for what is not JSON, PayloadTooLarge for too much.
+        """
         self._desk.here()
-        self._desk.publish(name, payload.dumps(value, what=f"the value {name!r}"))
+        if fault := text_fault(name):
+            raise UsageError(f"the name {name!r:.80} of a value {fault}")
+        data = payload.dumps(value, what=f"the value {name!r}")
+        if len(data) > self._desk.limits.payload_bytes_max:
+            raise PayloadTooLarge(
+                f"the value {name!r} has {len(data):,} bytes of JSON, more than "
+                f"{self._desk.limits.payload_bytes_max:,}; store it elsewhere, and publish where it is"
+            )
+        self._desk.publish(name, data)
 
 
 class Context(BaseContext[E_co]):
     """The context of an `async def` body. `E` is what `ctx.event.data` is: a model, or a dict."""
+
+    __perdure_body__ = "async def"
 
     def __init__(self, desk: LoopDesk) -> None:
         super().__init__(desk)
@@ -130,7 +145,7 @@ class FailedRun(BaseContext[E_co]):
         """The event that had started the run which failed."""
         original = asks.original_event(self._failed)
         failed = self._desk.functions.get(self._failed["function_id"])
-        return [Received(original) if failed is None else _received(failed, original)]
+        return [Received(original) if failed is None else failed.receive(original)]
 
     @property
     def run_id(self) -> str:
@@ -145,13 +160,3 @@ class FailedRun(BaseContext[E_co]):
 
 class FailureContext(FailedRun[E_co], Context[E_co]):
     """The context of a failure handler, which runs once, after its run failed, with steps of its own."""
-
-
-def _received(function: Function[Any, Any], event: EventData) -> Received[Any]:
-    """An event, typed as the body declares it. One that the engine made stands for the only one declared."""
-    types = function.event_types
-    if event["name"] not in types and event["name"] == asks.INVOKED:
-        models = set(types.values())
-        if len(models) == 1:
-            return Received(event, models.pop())
-    return function.receive(event)

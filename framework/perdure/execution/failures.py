@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from perdure.core.ops import Failure
-from perdure.errors import StepError
+from perdure.errors import PerdureError, StepError
 
-__all__ = ["TRACEBACK_BYTES_MAX", "failure_of", "rebuilt", "step_error", "type_name"]
+__all__ = ["TRACEBACK_BYTES_MAX", "failure_of", "has_users_frame", "rebuilt", "step_error", "type_name"]
 
 TRACEBACK_BYTES_MAX = 8 * 1024
 _MESSAGE_BYTES_MAX = 4 * 1024
@@ -107,22 +107,33 @@ def _message(error: BaseException) -> str:
 def _traceback(error: BaseException) -> str:
     try:
         parts = traceback.TracebackException(
-            type(error), error, _users(error.__traceback__), limit=-_FRAMES_MAX, compact=True
+            type(error), error, _shown(error), limit=-_FRAMES_MAX, compact=True
         ).format()
         return "".join(parts)
     except Exception:  # noqa: BLE001
         return f"<the traceback of a {type(error).__name__} that cannot be printed>"
 
 
+def has_users_frame(error: BaseException) -> bool:
+    """Whether code of the user had begun when the exception was raised, or it came from perdure's call of it."""
+    return _users(error.__traceback__) is not None
+
+
+def _shown(error: BaseException) -> TracebackType | None:
+    """The traceback without the frames of perdure and asyncio that led to the user's code.
+
+    Where there is no other frame, those are a help with a fault of perdure, and none with what it says on purpose.
+    """
+    return _users(error.__traceback__) or (None if isinstance(error, PerdureError) else error.__traceback__)
+
+
 def _users(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback without the frames of perdure and asyncio that led to the user's code."""
-    first = trace
     while trace is not None:
         name = trace.tb_frame.f_globals.get("__name__", "")
         if not str(name).startswith(_OWN):
             return trace
         trace = trace.tb_next
-    return first
+    return None
 
 
 def _text(text: str, bytes_max: int, *, end: bool = False) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+
+from perdure.authoring.annotations import display_name
 from perdure.core.durations import to_us
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.errors import (
@@ -13,7 +16,7 @@ from perdure.errors import (
     UsageError,
 )
 from perdure.execution.desk import snapshot_of
-from perdure.execution.failures import failure_of
+from perdure.execution.failures import failure_of, has_users_frame
 from perdure.execution.ports import Attempt, Outcome
 
 __all__ = ["raised", "returned"]
@@ -48,12 +51,37 @@ def raised(attempt: Attempt, error: BaseException, took: int, limits: Limits = D
             retry_after = to_us(error.delay)
         except UsageError as wrong:
             return raised(attempt, wrong, took, limits)
+    if isinstance(error, TypeError) and (wrong := _wrong_call(attempt, error)) is not None:
+        error = wrong
     changed = None if isinstance(error, _FINAL) else _changed(attempt)
     if changed is not None:
         changed.__cause__ = error
         error = changed
     failure = failure_of(error, traceback_bytes_max=limits.traceback_bytes_max)
     return Outcome(None, failure, error, took, retry_after, final=isinstance(error, _FINAL))
+
+
+def _wrong_call(attempt: Attempt, error: TypeError) -> UsageError | None:
+    """The error of a step that was given arguments which its function does not take: no attempt can mend that.
+
+    Looked for where it has failed, since binding arguments at each ask would cost as much as the ask. A TypeError that
+    comes out of the function's own code has a frame of it.
+    """
+    if has_users_frame(error):
+        return None
+    try:
+        signature = inspect.signature(attempt.fn)
+    except (TypeError, ValueError):  # written in C
+        return None
+    try:
+        signature.bind(*attempt.args, **attempt.kwargs)
+    except TypeError as fault:
+        plain = str(signature.replace(return_annotation=inspect.Signature.empty))
+        return UsageError(
+            f"step {attempt.step_id!r} was given other arguments than {display_name(attempt.fn)}{plain:.200} takes: "
+            f"{fault}"
+        )
+    return None
 
 
 def _changed(attempt: Attempt) -> UsageError | None:

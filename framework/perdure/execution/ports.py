@@ -11,7 +11,11 @@ from perdure.authoring.payloads import Codec
 from perdure.authoring.steps import StepOptions
 from perdure.core.ops import Failure
 
-__all__ = ["Attempt", "Outcome", "Steps"]
+__all__ = ["Attempt", "NoThread", "Outcome", "Steps"]
+
+
+class NoThread(RuntimeError):
+    """The system gives no thread now: there are too many, or no memory."""
 
 
 @dataclass(slots=True)
@@ -70,5 +74,8 @@ class Steps(Protocol):
         ...
 
     def compute(self, fn: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Runs a turn of a `def` body in a thread, then calls `done` on the event loop with its result or exception."""
+        """Runs a turn of a `def` body in a thread, then calls `done` on the event loop with its result or exception.
+
+        Raises NoThread; nothing is run then.
+        """
         ...

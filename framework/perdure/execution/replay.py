@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from perdure.core import ops
+from perdure.core.durations import from_us
 from perdure.core.ops import Op
 from perdure.errors import NonDeterminismError, Stuck
 from perdure.execution.model import Turn
 from perdure.execution.pending import Pending
+from perdure.execution.stuck import where_waiting
 
 if TYPE_CHECKING:
-    from perdure.execution.desk import Desk
+    from perdure.execution.desk import LoopDesk
 
 __all__ = ["Late", "Replay", "Unit", "unexpected", "units_of"]
 
@@ -42,6 +44,10 @@ _WORDS = {
     ops.RESUMED_BY_USER: "a resume",
     ops.FORKED_FROM: "a fork",
 }
+
+
+_WAITED = frozenset({ops.ASKED, ops.TIMER_SET, ops.WAIT_OPENED, ops.CHILD_ISSUED})
+"""What a task awaits once it has asked for it."""
 
 
 class Unit(NamedTuple):
@@ -116,7 +122,7 @@ class Late:
 class Replay:
     """One replay, from the first turn on."""
 
-    def __init__(self, execution: Any, desk: Desk, late: Late) -> None:
+    def __init__(self, execution: Any, desk: LoopDesk, late: Late) -> None:
         self._execution = execution
         self._desk = desk
         self._late = late
@@ -131,15 +137,34 @@ class Replay:
     def run(self, history: Iterable[Op]) -> None:
         """Gives all releases to the body, and compares each turn."""
         for op in history:
-            name = op[0]
+            name, fields = op
+            if name == ops.CANCEL_ASKED and fields["force"]:
+                self._compare()
+                self._end_by_force(op)
+                return
             if name in ops.RELEASES:
                 self._compare()
                 self._give(op)
-            elif name in ops.CONSEQUENCES:
-                self._expected.append(op)
-            elif name == ops.PARKED:
-                self._parked = True
+            else:
+                self._expect(op)
         self._compare()
+
+    def _expect(self, op: Op) -> None:
+        name, fields = op
+        if name == ops.END_HELD:
+            self._expect(fields["end"])
+        elif name == ops.PARKED:
+            self._parked = True
+        elif name in ops.ENDS and self._expected and self._expected[-1][0] in ops.ENDS:
+            self._expected[-1] = op  # it had been held back, and is booked
+        elif name in ops.CONSEQUENCES:
+            self._expected.append(op)
+
+    def _end_by_force(self, op: Op) -> None:
+        """The owner has ended the run then, whatever its body waited for."""
+        if self._turn is not None and not self._execution.ended:
+            self._execution.release_recorded(op)
+        self._execution.ended = True
 
     def _give(self, op: Op) -> None:
         name, fields = op
@@ -227,14 +252,22 @@ class Replay:
         all_recorded: Mapping[Unit, Mapping[str, Any]],
         all_done: Mapping[Unit, Mapping[str, Any]],
     ) -> NonDeterminismError:
+        done = list(done)
         name, fields = self._opened_by or ("", {})
         after = Unit(name, fields.get("key", ""))
+        there = f"{_listed(recorded, all_recorded)}, but the code now has {_listed(done, all_done)}"
         return NonDeterminismError(
-            f"turn {self._number}, after {after}: the record has {_listed(recorded, all_recorded)}, but the code now "
-            f"has {_listed(done, all_done)}.{self._other_python()} On replay, code must do as it did: put what differs "
-            "(clocks, random numbers, settings, sets of strings) in a step, and keep the old path for runs that are "
-            "under way"
+            f"turn {self._number}, after {after}: the record has {there}{self._where(done)}.{self._other_python()} "
+            "On replay, code must do as it did: put what differs (clocks, random numbers, settings, sets of strings) "
+            "in a step, and keep the old path for runs that are under way"
         )
+
+    def _where(self, done: Iterable[Unit]) -> str:
+        """Where the code waits for what it has asked for."""
+        tasks = {task.path: task for task in self._desk.loop.live_tasks()}
+        asked = [unit.path for unit in done if unit.kind in _WAITED and unit.path in tasks]
+        places = list(dict.fromkeys(where_waiting(tasks[path]) for path in asked))[:_SHOWN_MAX]
+        return f" (at {'; '.join(places)})" if places else ""
 
     def _other_python(self) -> str:
         python = self._execution.python
@@ -283,7 +316,7 @@ def _listed(units: Iterable[Unit], fields: Mapping[Unit, Mapping[str, Any]]) -> 
 
 def _detail(fields: Mapping[str, Any]) -> str:
     if "due" in fields and fields["due"] is not None:
-        return f" due at {fields['due']}"
+        return f" due at {from_us(fields['due']).isoformat()}"
     if "result" in fields:
         return f" with {fields['result'][:80]!r}"
     return ""

@@ -18,6 +18,8 @@ E_co = TypeVar("E_co", covariant=True, default=dict[str, Any])
 class SyncContext(BaseContext[E_co]):
     """The context of a `def` body, which is run again from the top at every wait. `E` is what `ctx.event.data` is."""
 
+    __perdure_body__ = "def"
+
     def __init__(self, desk: SyncDesk) -> None:
         super().__init__(desk)
         self.step = SyncStep(desk)

@@ -121,6 +121,11 @@ class SyncExecution:
                     if op[0] == ops.CANCEL_ASKED:
                         self._cancels += 1
                         self._cancel_reason = op[1]["reason"]
+                        if (
+                            op[1]["force"] or self._cancels > 1
+                        ):  # the owner has ended it, whatever it waited for
+                            self.ended = True
+                            return
                         self._desk.cancel = op
                         self._desk.pending = {}
                         self._pass()
@@ -135,10 +140,11 @@ class SyncExecution:
 
     def outstanding(self) -> Mapping[str, StepAsk]:
         """The steps asked for and not resolved, by key; without those that the record does not know yet."""
-        return {
+        late = self._late.keys
+        return {  # a copy: a pass may be under way in its thread
             key: pending.ask
-            for key, pending in self._desk.pending.items()
-            if isinstance(pending, PendingStep) and key not in self._late.keys
+            for key, pending in self._desk.pending.copy().items()
+            if isinstance(pending, PendingStep) and key not in late
         }
 
     def waiting_for(self) -> Sequence[str]:

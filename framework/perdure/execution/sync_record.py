@@ -46,5 +46,7 @@ class SyncRecord:
             self._open.update((unit.key, unit) for unit in units_of([op]))
         elif name in _DROPS:
             self._open.pop(fields["key"], None)
+        elif name == ops.END_HELD:
+            self.add(fields["end"])
         elif name in ops.ENDS:
             self.ended = name
