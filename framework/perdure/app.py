@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from perdure.authoring.events import Event
 from perdure.authoring.functions import Function, OnError, make_function
+from perdure.authoring.names import INVOKED
 from perdure.authoring.registry import Registry
 from perdure.authoring.retry import Retry
 from perdure.authoring.sending import EventInput, checked_tags, to_event
@@ -22,7 +23,7 @@ from perdure.config import log_url
 from perdure.core import ids
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.ops import EventData
-from perdure.engine.clock import Clock, SystemClock
+from perdure.engine.clock import Clock, SystemClock, clock_for
 from perdure.engine.engine import Engine
 from perdure.engine.services import Services
 from perdure.errors import UsageError
@@ -156,9 +157,9 @@ class App:
         """Sends an event, or a list of them, and returns their ids, in order, once all are durable.
 
         An event is an `Event`, a name with `data`, or `{"name", "data", "id", "key", "ts", "v"}`. `id` deduplicates for
-        24 h among events of one key; `key` (default: the class's key path, else the id) orders; `ts` in the future
-        delivers then. Raises InvalidEvent, before anything is sent, for an event that cannot be; LogError when the
-        log did not take it.
+        24 h among events of one key, or until a million other ids came to its partition; `key` (default: the class's
+        key path, else the id) orders; `ts` in the future delivers then. Raises InvalidEvent, before anything is sent,
+        for an event that cannot be; LogError when the log did not take it.
         """
         client = await self._connect().client()
         # Type checkers know better; callers without one do not.
@@ -203,8 +204,10 @@ class App:
     ) -> Handle[R]:
         """Starts a run of a function and returns a handle on it, once the start is durable.
 
-        With an `id` the run is started once; later calls get the existing run, for as long as it is kept (24 h after
-        its end).
+        With an `id` the run is started once: later calls get the existing run. After its end its result is kept for
+        24 h, or until 10,000 other runs (or 64 MB of results and events) of its partition have ended; the id is kept
+        for 30 days, or until about a million other runs with an `id` have. Until then a start of that `id` starts
+        nothing, and `result()` raises RunNotFound once the result is gone; later it starts a run again.
         """
         function = self.functions.resolve(function)
         tags = checked_tags(tags or {})
@@ -218,7 +221,7 @@ class App:
         if isinstance(event, Event):
             return self._event(client, event, None)
         return to_event(
-            "perdure/function.invoked",
+            INVOKED,
             cast(object, {} if event is None else event),
             now_us=self.clock.now(),
             make_id=client.make_id,
@@ -256,12 +259,13 @@ class App:
     async def _serving(
         self, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool = False
     ) -> AsyncGenerator[Engine]:
+        self.functions.check()
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
         steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around, blocked_s=blocked_after)
         services = Services(
             log=connection.log,
-            clock=self.clock,
+            clock=clock_for(connection.log, self.clock),
             steps=steps,
             functions={function.id: function for function in self.functions},
             limits=self.limits,
@@ -285,18 +289,21 @@ class App:
                     await steps.close(0)
 
     def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0, blocked_after: float = 5.0) -> int:
-        """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does."""
+        """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does.
+
+        Raises LogError when the log has failed for good: the process should end then, and be started anew.
+        """
 
         @asynccontextmanager
-        async def serve() -> AsyncGenerator[None]:
+        async def serve() -> AsyncGenerator[Engine]:
             try:
-                async with self._serving(slots, drain_timeout, blocked_after):
-                    yield
+                async with self._serving(slots, drain_timeout, blocked_after) as engine:
+                    yield engine
             finally:
                 await self.close()
 
         calm_collector()
-        return run_until_signalled(serve, drain_timeout_s=drain_timeout)
+        return run_until_signalled(serve, drain_timeout_s=drain_timeout, until=Engine.failed)
 
     async def close(self) -> None:
         """Closes the connection of the running event loop."""

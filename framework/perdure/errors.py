@@ -161,7 +161,7 @@ class RunCancelled(PerdureError):
 
 
 class RunNotFound(PerdureError):
-    """No run of that id is known: it never started, or it ended longer ago than runs are kept."""
+    """No run of that id is known: it never started, or it ended and its result is not kept any more."""
 
     code = "run-not-found"
 

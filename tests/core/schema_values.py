@@ -86,9 +86,11 @@ def _values(schema: Any, named: dict[str, Any], made: dict[str, Any]) -> st.Sear
 def _union(members: list[Any], named: dict[str, Any], made: dict[str, Any]) -> st.SearchStrategy[Any]:
     """A member of several records travels with its name; the one besides null does not need to."""
     records = [m for m in members if m != "null"]
-    if len(records) < len(members) or len(records) == 1:
+    if len(records) == 1:
         return st.one_of(*(_values(m, named, made) for m in members))
+    nothing = [st.none()] if len(records) < len(members) else []
     names = [m if isinstance(m, str) else m["name"] for m in records]
     return st.one_of(
-        *(st.tuples(st.just(n), _values(m, named, made)) for n, m in zip(names, records, strict=True))
+        *nothing,
+        *(st.tuples(st.just(n), _values(m, named, made)) for n, m in zip(names, records, strict=True)),
     )

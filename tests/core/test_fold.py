@@ -138,7 +138,7 @@ def test_the_end_of_a_run_answers_who_waits():
     j.start("r", client="me")
     assert j.commit("r", started(), run_done(b"5")) is None
     assert effects.Ended("r") in j.effects
-    assert j.state.runs["r"].watchers == {"c1": "me"}
+    assert j.state.runs["r"].watchers == {"me": "c1"}
     assert j.commit("r", done("/a"), prev=j.state.runs["r"].prev) == "commit on another state"
 
 

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.core.ops import EventData
-from perdure.core.paths import event_value, event_view, parse_path, path_value
+from perdure.core.paths import (
+    MATCH_BYTES_MAX,
+    event_value,
+    event_view,
+    match_value,
+    parse_path,
+    path_value,
+)
 from perdure.core.payload import dumps, loads
 from perdure.errors import UsageError
 
@@ -114,3 +121,11 @@ def test_two_events_match_exactly_when_value_and_type_are_the_same(left: Any, ri
     mine, other = event_value(event({"x": left}), "data.x"), event_value(event({"x": right}), "data.x")
     assert (mine == other) is same
     assert loads(mine[1]) == left
+
+
+def test_A7_what_waits_match_by_is_bounded_and_differs_where_the_values_do():
+    large = [match_value(event_view(event({"x": "y" * 300_000 + end})), "data.x") for end in ("a", "a", "b")]
+    assert large[0] == large[1] != large[2]
+    assert all(found and len(value) <= MATCH_BYTES_MAX for found, value in large)
+    assert match_value(event_view(event({"x": 7})), "data.x") == (True, b"7")
+    assert match_value(event_view(event({"x": 7})), "data.y") == (False, b"")

@@ -191,6 +191,7 @@ async def stubborn(ctx: Context) -> None:
 async def main():
     async with environment(app) as env:
         await env.send([{"name": "go", "data": {}} for _ in range(6)])
+        await env.advance("2m")  # nothing comes: their coroutines are let go
         gc.collect()
         print(graveyard.buried, graveyard.pushed_out, len(graveyard), [run.status for run in env.runs()])
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from perdure import App, Context
+from perdure.client.client import Client
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.engine.engine import Engine
 from perdure.engine.partition import Partition
@@ -214,7 +215,10 @@ async def test_B12_clients_that_wait_for_a_run_are_bounded_and_all_get_their_ans
 
     async with worker(a) as engine:
         run = await a.start(waits, {})
-        asking = [asyncio.create_task(a.handle(waits, run.run_id).result(timeout=15)) for _ in range(6)]
+        clients = [Client(log, lambda size, n=n: bytes([n]) * size) for n in range(6)]
+        for client in clients:
+            await client.open()
+        asking = [asyncio.create_task(client.end_of(run.run_id, None)) for client in clients]
         state = engine.partitions[0].state
         async with asyncio.timeout(5):
             while state.runs[run.run_id].status != "running" or len(state.runs[run.run_id].watchers) < 2:
@@ -223,7 +227,10 @@ async def test_B12_clients_that_wait_for_a_run_are_bounded_and_all_get_their_ans
             await asyncio.sleep(0)
         assert len(state.runs[run.run_id].watchers) == 2
         await run.signal("go", 5)
-        assert await asyncio.gather(*asking) == [5] * 6
+        async with asyncio.timeout(15):
+            assert [reply["result"] for reply in await asyncio.gather(*asking)] == [b"5"] * 6
+        for client in clients:
+            client.close()
 
 
 async def test_B12_ids_and_ended_runs_are_forgotten_at_their_bounds() -> None:

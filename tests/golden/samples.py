@@ -80,6 +80,7 @@ OPS: dict[str, Body] = {
     },
     "Parked": {"time": T + 11, "reason": "stuck", "code": "1", "detail": "line 7 waits for nothing"},
     "ValueSet": {"name": "progress", "value": b"0.5"},
+    "EndHeld": {"end": ("perdure.RunDone", {"time": T + 12, "result": b"null"})},
     "RunDone": {"time": T + 12, "result": b"null"},
     "RunFailed": {"time": T + 12, "error": FAILURE, "handler": "f:on-failure"},
     "RunCancelled": {"time": T + 12, "reason": "enough"},
@@ -100,7 +101,7 @@ COMMANDS: dict[str, Body] = {
     "StartRun": {"function": "f", "event": EVENT, "tags": {"customer": "7"}},
     "CancelAsk": {"reason": "enough", "force": False},
     "SignalSend": {"name": "go", "data": b'"now"'},
-    "Query": {"wait": True},
+    "Query": {"wait": True, "value": "progress"},
     "PauseAsk": {"reason": "look at it"},
     "ResumeAsk": {"reason": ""},
 }
@@ -110,6 +111,7 @@ CONFIG: Body = {
         {"id": "f", "triggers": ["user/*", "payment/done"], "code": "1", "handler": "f:on-failure"},
         {"id": "f:on-failure", "triggers": [], "code": "1", "handler": None},
     ],
+    "limits": {"inbox_max": 1_000, "of another version": 7},
 }
 INGEST: Body = {
     "partition": 3,

@@ -54,6 +54,7 @@ PARTITION: Body = {
     "clean": False,
     "unclean": True,
     "alone": "r1/charge",
+    "forgotten": T - 1,
 }
 LIVE: Body = {
     "id": RUN,
@@ -89,7 +90,7 @@ LIVE: Body = {
         {"offset": 44, "body": ("perdure.SignalSend", {"name": "go", "data": b"1"}), "command": "c9"},
     ],
     "commands": ["c9"],
-    "seen": ["evt-1"],
+    "seen": [{"name": "evt-1", "time": T}],
     "watchers": {"me": "c1"},
     "result": None,
     "error": None,
@@ -97,6 +98,8 @@ LIVE: Body = {
     "ended": 0,
     "values": {"progress": b"0.5"},
     "not_before": 0,
+    "cancels": 1,
+    "held": ("perdure.RunCancelled", {"time": T + 6, "reason": "enough"}),
 }
 ENDED: Body = LIVE | {
     "id": "f/chosen",
@@ -108,6 +111,7 @@ ENDED: Body = LIVE | {
     "inbox": [],
     "error": FAILURE,
     "ended": T,
+    "held": None,
 }
 CELL: Body = {
     "name": "payment/done",
@@ -124,4 +128,5 @@ SNAPSHOT: Body = {
     "partition": PARTITION,
     "runs": [LIVE, ENDED],
     "cells": [CELL],
+    "ids": [{"of": "ended_ids", "ids": bytes(range(16))}],
 }

@@ -52,6 +52,9 @@ class Listener:
     def lost(self, partition: int) -> None:
         tell(lost=partition)
 
+    def ended(self, error: LogError) -> None:
+        tell(ended=str(error))
+
     def entries(self, topic: Topic, partition: int, batch: Sequence[Entry]) -> None:
         tell(partition=partition, got=[entry.value.decode() for entry in batch])
 

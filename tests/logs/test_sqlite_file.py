@@ -214,7 +214,8 @@ def test_a_full_queue_refuses_locally(tmp_path: Path) -> None:
 def test_the_write_ahead_log_is_bounded_while_somebody_reads_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "WAL_BYTES_MAX", 200_000)
+    monkeypatch.setattr(files, "WAL_BYTES_MAX", 100_000)
+    monkeypatch.setattr(files, "WAL_BYTES_LIMIT", 200_000)
     monkeypatch.setattr(files, "BUSY_MS", 50)
 
     async def body(log: SqliteLog) -> None:
@@ -225,7 +226,7 @@ def test_the_write_ahead_log_is_bounded_while_somebody_reads_on(
         reader.execute("SELECT count(*) FROM entries").fetchone()
         producer, outcomes = log.producer(), []
         sent = 0
-        while not log.committer._wal_over:
+        while not log.committer._wal.over:
             producer.append(JOURNAL, 0, bytes(2_000), done=outcomes.append)
             sent += 1
             await asyncio.sleep(0.001)

@@ -99,7 +99,7 @@ class Claims:
         self.records = Records()
         state = PartitionState(0, 1)
         state.limits = replace(
-            state.limits, ended_runs_max=0
+            state.limits, ended_runs_max=0, ended_id_time_max=0
         )  # an ended run is forgotten, and its id lives again
         self.views = Views(
             self.records, state, planted or (by_revision if self.rules.guard == "revision" else fold)

@@ -126,9 +126,9 @@ async def test_the_trace_goes_from_the_client_into_the_run(collected: Collected)
         await env.advance("10s")
         await env.crash_worker()
         await env.start_worker()
+        entries = await _headers(env)
         await env.advance("7d")
         await env.send("order/paid", {"order": 1})
-        entries = await _headers(env)
     run = collected.run("order")
     assert (trace_id(run), parent_id(run)) == (
         request.get_span_context().trace_id,

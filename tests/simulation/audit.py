@@ -9,7 +9,7 @@ from perdure.core import ops
 from perdure.core.facts import Fact, read_fact
 from perdure.core.fold import fold
 from perdure.core.limits import Limits
-from perdure.core.state import PartitionState
+from perdure.core.state import STILL, PartitionState, Run
 from perdure.logs.contract import Topic
 from perdure.logs.memory import MemoryLog
 from tests.core.journal import portrait
@@ -33,6 +33,8 @@ class Audit:
         self.starts: Counter[tuple[str, str]] = Counter()
         self.dues: dict[tuple[str, str], int] = {}
         self.portraits: dict[tuple[int, int], Any] = {}
+        self.paused: set[str] = set()
+        """Runs of which somebody asked last that they stand still."""
         self.records = 0
 
     def read(self) -> None:
@@ -56,6 +58,9 @@ class Audit:
             self.starts[run.event["id"], run.function] += 1
             if self.starts[run.event["id"], run.function] > 1:
                 raise Broken(f"{run.function} started twice for event {run.event['id']}")
+        if fact.kind == "Command":
+            self._steered(fact)
+        self._check_paused(state)
         if fact.kind != "Commit":
             return
         for change in fact.body["changes"]:
@@ -67,11 +72,30 @@ class Audit:
                 run is not None
                 and run.live
                 and run.started
-                and not (run.pending or run.inbox or run.status == "parked")
+                and not (run.pending or run.inbox or run.held or run.status in STILL)
             ):
                 raise Broken(f"run {run_id} of {run.function} is live and waits for nothing (promise 7)")
             if run is not None and run.status == "parked":
                 raise Broken(f"run {run_id} of {run.function} was parked: {run.reason}")
+
+    def _steered(self, fact: Fact) -> None:
+        name, run_id = fact.body["body"][0], fact.body["run"]
+        if name == "perdure.PauseAsk":
+            self.paused.add(run_id)
+        elif name == "perdure.ResumeAsk":
+            self.paused.discard(run_id)
+
+    def _check_paused(self, state: PartitionState) -> None:
+        for run_id in self.paused:
+            run = state.runs.get(run_id)
+            if run is not None and run.live and run.status not in STILL:
+                raise Broken(
+                    f"run {run_id} of {run.function} is {run.status}, and a pause was asked for last"
+                )
+
+    def is_known(self, run: Run) -> bool:
+        """Whether a worker's state of a run is the newest that there is."""
+        return any(run.id in s.runs and s.runs[run.id].prev == run.prev for s in self.states)
 
     def _check_op(self, run_id: str, name: str, body: dict[str, Any]) -> None:
         if name in OUTCOMES:

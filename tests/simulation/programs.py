@@ -32,6 +32,14 @@ async def always_fails(n: int) -> int:
     raise Flaky(f"never {n}")
 
 
+async def stubborn(n: int) -> int:
+    return n
+
+
+STUBBORN = frozenset({stubborn})
+"""Steps that nobody can stop: they stand for those in threads."""
+
+
 async def sequence(ctx: Ctx) -> int:
     total = ctx.event.data["n"]
     for k in range(3):
@@ -119,6 +127,24 @@ async def racing(ctx: Ctx) -> str:
     return name
 
 
+async def holding(ctx: Ctx) -> int:
+    """Its end is held back for as long as the step that it leaves behind goes on (B2)."""
+    n = ctx.event.data["n"]
+    left = asyncio.create_task(ctx.step.run("slow", stubborn, n))
+    got = await ctx.step.run("quick", add, n, 1)
+    return got if left else 0
+
+
+async def twins(ctx: Ctx) -> int:
+    """Its children begin together, and end in one commit where they lie in one partition."""
+    n = ctx.event.data["n"]
+    return sum(await asyncio.gather(*(ctx.step.invoke(f"leaf-{k}", "leaf", {"n": n + k}) for k in range(6))))
+
+
+async def leaf(ctx: Ctx) -> int:
+    return ctx.event.data["n"]
+
+
 async def sender(ctx: Ctx) -> int:
     n = ctx.event.data["n"]
     await ctx.step.send_event("tell", {"name": "told", "data": {"n": n}})
@@ -142,6 +168,9 @@ def functions(version: int) -> dict[str, Function[Any, Any]]:
         make_function(parent, on="parent"),
         make_function(family, on="family"),
         make_function(child),
+        make_function(twins, on="twins"),
+        make_function(leaf),
+        make_function(holding, on="holding"),
         make_function(failing, on="failing", retries=1, on_failure=on_failing),
         make_function(racing, on="racing"),
         make_function(sender, on="sender"),
@@ -164,8 +193,12 @@ TRIGGERS = (
     "family",
     "failing",
     "racing",
+    "holding",
+    "twins",
     "sender",
 )
+CANCELLABLE = frozenset({"holding"})
+"""Functions whose runs are cancelled at times."""
 
 
 def expected(function: str, n: int) -> set[str]:
@@ -184,6 +217,9 @@ def expected(function: str, n: int) -> set[str]:
         "child": {str(2 * n)},
         "failing": {"failed"},
         "failing:on-failure": {str(n + 1)},
+        "holding": {str(a), "cancelled"},
+        "twins": {str(6 * n + 15)},
+        "leaf": {str(n)},
         "racing": {'"quick"', '"slow"'},
         "sender": {str(n)},
         "listener": {str(n)},

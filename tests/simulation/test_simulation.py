@@ -10,9 +10,9 @@ import os
 
 import pytest
 
-from perdure.core import codec
+from perdure.core import codec, ops
 from perdure.core.fold import journal
-from perdure.core.state import PartitionState
+from perdure.core.state import Item, PartitionState, Run
 from perdure.engine.commits import Commits
 from perdure.engine.outbox import Outbox
 from tests.simulation import programs
@@ -97,3 +97,35 @@ def test_a_fold_that_takes_messages_in_any_order_is_caught(monkeypatch: pytest.M
 
     monkeypatch.setitem(journal._RECORDS, "Message", any_order)
     assert broken(300)
+
+
+def test_items_of_an_inbox_that_are_told_apart_by_their_entry_are_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Children that end in one commit, and events that are ingested together, come by one entry."""
+    monkeypatch.setattr(Item, "__eq__", lambda one, other: one.offset == other.offset)
+    monkeypatch.setattr(Item, "__hash__", lambda item: hash(item.offset))
+    monkeypatch.setattr(programs, "TRIGGERS", ("twins",))
+    assert "never ended" in broken(200)
+
+
+def test_a_held_end_that_the_log_does_not_know_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(journal.runs._OPS, ops.END_HELD, journal.runs._nothing)
+    assert "waits for nothing" in broken(200)
+
+
+def test_a_start_that_undoes_a_pause_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(_state: PartitionState, _fact, run: Run, body) -> None:
+        run.status, run.started = "running", body["time"]
+
+    monkeypatch.setitem(journal.runs._OPS, ops.STARTED, started)
+    assert "a pause was asked for last" in broken(300)
+
+
+def test_a_resume_that_undoes_a_later_pause_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resumed(_state: PartitionState, _fact, run: Run, body) -> None:
+        run.inbox = [item for item in run.inbox if item.command != body["command"]]
+        run.status, run.reason = "running", ""
+
+    monkeypatch.setitem(journal.runs._OPS, ops.RESUMED_BY_USER, resumed)
+    assert "a pause was asked for last" in broken(300)

@@ -13,62 +13,24 @@ from typing import Any
 from perdure.client.client import Client
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.ops import EventData
+from perdure.core.state import STILL
 from perdure.engine.engine import Engine
 from perdure.engine.services import Services
 from perdure.errors import LogError
-from perdure.execution import outcome
-from perdure.execution.ports import Attempt, Outcome
+from perdure.execution.ports import Attempt
 from perdure.logs.contract import Topic
 from perdure.logs.memory import MemoryLog
 from perdure.logs.memory.faults import Delivery, Fault
 from perdure.observability.observer import Observers
 from perdure.testing.clock import VirtualClock
 from tests.simulation import programs
+from tests.simulation.attempts import Steps
 from tests.simulation.audit import Audit, Broken
+from tests.simulation.steering import Steering
 
 PARTITIONS = 3
 LIMITS = replace(DEFAULT_LIMITS, snapshot_tail_bytes_min=6_000)
 FAULTS = (Fault.LOST_ACK, Fault.FAIL, Fault.DUPLICATE, Fault.LATE)
-
-
-class Steps:
-    """Holds every attempt until the seed runs it, and keeps the ledger of what was really done."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self.waiting: list[tuple[Attempt, Callable[[Outcome], None]]] = []
-
-    def start(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
-        self._worker.check_start(attempt)
-        self.waiting.append((attempt, done))
-
-    def cancel(self, run_id: str, key: str) -> None:
-        for attempt, done in [w for w in self.waiting if (w[0].run_id, w[0].key) == (run_id, key)]:
-            self.waiting.remove((attempt, done))
-            done(outcome.raised(attempt, asyncio.CancelledError(), 0))
-
-    def compute(self, fn: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        done(fn())
-
-    def run(self, index: int) -> None:
-        attempt, done = self.waiting.pop(index)
-        self._worker.world.ledger.append((attempt.run_id, attempt.key))
-        done(_attempted(attempt))
-
-
-def _attempted(attempt: Attempt) -> Outcome:
-    """Runs an `async def` that never suspends."""
-    from perdure.execution.current import StepInfo, running_step
-
-    info = StepInfo(attempt.idempotency_key, attempt.number, attempt.attempts_max)
-    try:
-        with running_step(info):
-            attempt.fn(*attempt.args, **attempt.kwargs).send(None)
-    except StopIteration as stop:
-        return outcome.returned(attempt, stop.value, 1)
-    except Exception as error:
-        return outcome.raised(attempt, error, 1)
-    raise AssertionError("a simulated step suspended")
 
 
 @dataclass(eq=False)
@@ -115,6 +77,8 @@ class Worker:
         """A step that this worker knows to be completed must not start again (promise 2)."""
         for partition in self.engine.partitions.values():
             run = partition.state.runs.get(attempt.run_id)
+            if run is not None and run.status in STILL and self.world.audit.is_known(run):
+                raise Broken(f"{attempt.key} starts, and run {attempt.run_id} is {run.status}")
             if run is not None and run.started and attempt.key not in run.pending and run.history:
                 settled = self.world.audit.settled[attempt.run_id, attempt.key]
                 if settled and run.prev == self.world.audit.states[partition.number].runs[run.id].prev:
@@ -137,7 +101,7 @@ class World:
         self.troubles: list[tuple[str, BaseException]] = []
         self.errors: list[dict[str, Any]] = []
         self.calm = False
-        self.joining: list[asyncio.Task[None]] = []
+        self.joining: dict[asyncio.Task[None], Worker] = {}
         self._names = 0
         self._events = 0
         self._entropies = 0
@@ -167,6 +131,7 @@ class World:
         await self.log.open()
         self.client = Client(self.log, self.entropy("client"))
         await self.client.open()
+        self.steering = Steering(self.rnd, self.audit, self.client)
         for _ in range(2):
             await self.add_worker(1)
 
@@ -175,7 +140,7 @@ class World:
         worker = Worker(self, f"w{self._names}", version)
         self.workers.append(worker)
         await worker.log.open()
-        self.joining.append(asyncio.get_running_loop().create_task(worker.engine.start()))
+        self.joining[asyncio.get_running_loop().create_task(worker.engine.start())] = worker
 
     # ------------------------------------------------------------------ actions
 
@@ -191,9 +156,15 @@ class World:
             context = self.errors[0]
             raise Broken(f"{context['message']}: {context.get('exception')!r}") from context.get("exception")
         for task in [t for t in (*self._clients, *self.joining) if t.done()]:
-            (self._clients if task in self._clients else self.joining).remove(task)
-            if (error := task.exception()) is not None and not isinstance(error, LogError):
+            worker = self.joining.pop(task, None)
+            if worker is None:
+                self._clients.remove(task)
+            if (error := task.exception()) is None:
+                continue
+            if not isinstance(error, LogError):
                 raise error
+            if worker in self.workers:
+                await self.crash(worker)  # it could not join; whoever looks after it starts it again
 
     def deliverable(self) -> list[Delivery]:
         deaf = {worker.name for worker in self.workers if worker.paused or worker.cut_off}
@@ -235,10 +206,14 @@ class World:
         if roll < 0.04 and self._events < 14:
             self.send()
         elif roll < 0.30 and busy:
-            worker = self.rnd.choice(busy)
-            worker.steps.run(self.rnd.randrange(len(worker.steps.waiting)))
-        elif roll < 0.88 and deliveries:
+            steps = self.rnd.choice(busy).steps
+            for _ in range(self.rnd.choice((1, 1, 1, 2, len(steps.waiting)))):
+                if steps.waiting:
+                    steps.run(self.rnd.randrange(len(steps.waiting)))
+        elif roll < 0.86 and deliveries:
             self.deliver(self.rnd.choice(deliveries))
+        elif 0.86 <= roll < 0.88 and not self.calm:
+            self.steering.act()
         elif roll < 0.94:
             self._pass_time()
         elif not self.calm:
@@ -313,6 +288,8 @@ class World:
             elif busy:
                 worker = self.rnd.choice(busy)
                 worker.steps.run(self.rnd.randrange(len(worker.steps.waiting)))
+            elif self.steering.resume_all():
+                pass
             elif self._finished():
                 break
             else:
@@ -328,7 +305,7 @@ class World:
 
     def _finished(self) -> bool:
         return (
-            not self._clients
+            not (self._clients or self.steering.under_way)
             and all(not run.live for state in self.audit.states for run in state.runs.values())
             and all(
                 state.next == self.log.slot(Topic.EVENTS, state.number).next for state in self.audit.states
@@ -364,9 +341,10 @@ class World:
         for worker in self.workers:
             worker.log.kill()
             worker.engine.abandon()
-        for task in (*self._clients, *self.joining):
+        tasks = (*self._clients, *self.joining, *self.steering.under_way)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._clients, *self.joining, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def simulate(seed: int, actions: int = 250) -> World:

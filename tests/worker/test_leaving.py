@@ -70,7 +70,7 @@ async def test_closing_stops_what_runs_and_does_not_call_it_a_failure(
     await steps.close(0.02)
     assert cleaned.is_set()
     assert not started.outcomes
-    assert "1 steps were stopped; they run again" in caplog.text
+    assert "1 step is given up; a new owner" in caplog.text
     await steps.close()
 
 

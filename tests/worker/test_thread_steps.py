@@ -12,6 +12,7 @@ import pytest
 
 from perdure.errors import StepStopped
 from perdure.execution.current import current_step, in_step
+from perdure.execution.ports import NoThread
 from tests.worker.attempts import WITHIN_S, begin, outcome, working
 
 pytestmark = pytest.mark.asyncio
@@ -127,6 +128,22 @@ async def test_no_thread_to_be_had_is_a_failure_of_the_attempt(monkeypatch: pyte
             result = await outcome(steps, lambda: 1)
         assert isinstance(result.exception, RuntimeError)
         assert (await outcome(steps, lambda: 1)).result == b"1"
+
+
+async def test_no_thread_for_a_turn_is_said_and_leaves_no_turn_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_self: threading.Thread) -> Never:
+        raise RuntimeError("can't start new thread")
+
+    async with working() as steps:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(NoThread):
+                steps.compute(lambda: 1, lambda _: None)
+        heard = asyncio.get_running_loop().create_future()
+        steps.compute(lambda: 1, heard.set_result)
+        assert await heard == 1
 
 
 async def test_turns_are_computed_though_steps_have_all_the_threads() -> None:

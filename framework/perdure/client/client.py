@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from perdure.core import codec, ids, routing
@@ -15,9 +17,25 @@ from perdure.observability.identity import traced
 
 Reply = Mapping[str, Any]
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
-"""Pauses after which a client that waits for a run asks again: an answer may have been lost with its owner."""
+"""Pauses after which a client asks again: nobody may have led, or an answer may have been lost with its owner."""
 FULL_PAUSE_S = 0.005
 COMMAND: Mapping[str, bytes] = {KIND: b"Command"}
+
+
+@dataclass(slots=True)
+class End:
+    """The end of a run that is awaited here: all who wait for it share one question, under one command id."""
+
+    command: str
+    answer: asyncio.Future[Reply]
+    waiters: int = 0
+    ask_at: float = 0.0
+    """When to ask (again), by the time of the event loop."""
+    times: int = 0
+
+    def asked(self, now: float) -> None:
+        self.ask_at = now + ASK_AGAIN_S[min(self.times, len(ASK_AGAIN_S) - 1)]
+        self.times += 1
 
 
 class Client:
@@ -32,6 +50,7 @@ class Client:
         self._follower: Follower | None = None
         self._replies_end = 0
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
+        self._ends: dict[str, End] = {}
 
     # ------------------------------------------------------------------ appending
 
@@ -136,49 +155,69 @@ class Client:
     ) -> asyncio.Future[Reply]:
         """Starts a run, durably; the future gets the answer at its end."""
         self._listen()
-        command_id = self.make_id()
-        answer = self._expect(command_id)
+        known = self._ends.get(run_id)
+        end = known or self._await_end(run_id)
         (event,) = traced((event,))
         body = {"function": function, "event": event, "tags": tags}
         try:
-            await self._command(run_id, "StartRun", body, command_id, self.id, _headers("Command", event))
+            await self._command(run_id, "StartRun", body, end.command, self.id, _headers("Command", event))
         except BaseException:
-            self._forget(command_id)
+            if known is None:
+                self._forget_end(run_id, end)
             raise
-        return answer
+        end.asked(asyncio.get_running_loop().time())
+        return end.answer
 
-    async def ask(self, run_id: str, *, timeout_s: float | None = 30.0) -> Reply:
-        """What a run is like now. Raises RunNotFound, or TimeoutError when no owner answers."""
+    async def ask(self, run_id: str, *, value: str | None = None, timeout_s: float | None = 30.0) -> Reply:
+        """What a run is like now, with one of its values. Asks again while nobody answers: maybe nobody leads yet.
+
+        Raises RunNotFound, or TimeoutError when no owner answers in time.
+        """
         self._listen()
         command_id = self.make_id()
         answer = self._expect(command_id)
+        body = {"wait": False, "value": value}
         try:
             async with asyncio.timeout(timeout_s):
-                await self._command(run_id, "Query", {"wait": False}, command_id, self.id)
+                for pause in chain(ASK_AGAIN_S, repeat(ASK_AGAIN_S[-1])):
+                    await self._command(run_id, "Query", body, command_id, self.id)
+                    if (await asyncio.wait([answer], timeout=pause))[0]:
+                        break
                 return _known(await answer)
         finally:
             self._forget(command_id)
 
     async def end_of(self, run_id: str, answer: asyncio.Future[Reply] | None) -> Reply:
         """The answer at a run's end. `answer` is that of its start, when this client started it."""
+        if answer is not None and answer.done():
+            return _known(answer.result())
         self._listen()
-        asked = 0
-        command_id = ""
+        end = self._ends.get(run_id) or self._await_end(run_id)
+        end.waiters += 1
         try:
-            while True:
-                if answer is None:
-                    command_id = command_id or self.make_id()
-                    answer = self._expect(command_id)
-                    await self._command(run_id, "Query", {"wait": True}, command_id, self.id)
-                pause = ASK_AGAIN_S[min(asked, len(ASK_AGAIN_S) - 1)]
-                done, _ = await asyncio.wait([answer], timeout=pause)
-                if done:
-                    return _known(answer.result())
-                asked += 1
-                self._forget(command_id)
-                answer, command_id = None, ""
+            while not end.answer.done():
+                now = asyncio.get_running_loop().time()
+                if now >= end.ask_at:
+                    end.asked(now)
+                    await self._command(run_id, "Query", {"wait": True, "value": None}, end.command, self.id)
+                else:
+                    await asyncio.wait([end.answer], timeout=end.ask_at - now)
+            return _known(end.answer.result())
         finally:
-            self._forget(command_id)
+            end.waiters -= 1
+            if not end.waiters and end.answer is not answer:
+                self._forget_end(run_id, end)
+
+    def _await_end(self, run_id: str) -> End:
+        command_id = self.make_id()
+        end = self._ends[run_id] = End(command_id, self._expect(command_id))
+        end.answer.add_done_callback(lambda _answer: self._forget_end(run_id, end))
+        return end
+
+    def _forget_end(self, run_id: str, end: End) -> None:
+        self._forget(end.command)
+        if self._ends.get(run_id) is end:
+            del self._ends[run_id]
 
     # ------------------------------------------------------------------ answers
 
@@ -227,6 +266,7 @@ class Client:
                 )
                 answer.exception()  # nobody may be waiting any more
         self._waiting.clear()
+        self._ends.clear()
 
 
 def _headers(kind: str, event: EventData) -> Mapping[str, bytes]:
@@ -239,6 +279,6 @@ def _headers(kind: str, event: EventData) -> Mapping[str, bytes]:
 def _known(reply: Reply) -> Reply:
     if not reply["status"]:
         raise RunNotFound(
-            f"no run {reply['run']!r} is known: it never started, or it ended longer ago than ended runs are kept"
+            f"no run {reply['run']!r} is known: it never started, or it ended and its result is not kept any more"
         )
     return reply

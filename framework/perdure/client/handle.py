@@ -69,11 +69,13 @@ class Handle(Generic[R]):
 
     async def value(self, name: str) -> Any:
         """What the run last published with `ctx.set_value(name, …)`; None when it has not."""
-        values: Mapping[str, bytes] = (await self._ask())["values"]
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"the name of a value is a string, not {name!r:.80}")
+        values: Mapping[str, bytes] = (await self._ask(name))["values"]
         return payload.loads(values[name]) if name in values else None
 
-    async def _ask(self) -> Reply:
-        return await (await self._connect()).ask(self.run_id)
+    async def _ask(self, value: str | None = None) -> Reply:
+        return await (await self._connect()).ask(self.run_id, value=value)
 
     async def cancel(self, *, reason: str = "", force: bool = False) -> None:
         """Asks the run to stop; returns when the wish is durable, not when the run has ended.

@@ -42,6 +42,8 @@ class Answer:
     client: str
     command: str
     run: str
+    value: str | None = None
+    """The published value that it wants to see."""
 
 
 @dataclass(frozen=True, slots=True)

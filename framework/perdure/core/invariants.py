@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from perdure.core import codec, ops, routing
+from perdure.core import routing
 from perdure.core.state import STILL, PartitionState, Pending, Run
-from perdure.errors import EncodingError
 
 __all__ = ["Violation", "check", "check_between"]
 
@@ -45,23 +44,11 @@ def check(state: PartitionState) -> list[Violation]:
 
 def _going_on(state: PartitionState) -> Found:
     for run in state.live_runs():
-        if run.status in STILL or run.pending or run.inbox:
+        if run.status in STILL or run.pending or run.inbox or run.held is not None:
             continue
         if run.status == "queued" or (run.status == "scheduled" and run.not_before > 0):
             continue
-        if not _ends_after_attempts(run):
-            yield run.id, f"it is {run.status}, and no step, timer, wait, child or start of it is pending"
-
-
-def _ends_after_attempts(run: Run) -> bool:
-    """Whether its body may have ended while attempts that it gave up were in flight: the end is recorded after them."""
-    if not run.history:
-        return False
-    try:
-        last = codec.ops_of(run.history[-1])
-    except EncodingError:
-        return False
-    return any(name == ops.STEP_ABANDONED for name, _ in last)
+        yield run.id, f"it is {run.status}, and no step, timer, wait, child, start or end of it is pending"
 
 
 def _placed(state: PartitionState) -> Found:
@@ -95,7 +82,7 @@ def _closed(state: PartitionState) -> Found:
     for run in state.runs.values():
         if run.live:
             continue
-        if run.pending or run.inbox or run.history:
+        if run.pending or run.inbox or run.history or run.held is not None:
             left = f"{len(run.pending)} pending, {len(run.inbox)} in the inbox, {len(run.history)} commits"
             yield run.id, f"it is {run.status} and still holds {left}"
         if run.id not in noted:
@@ -143,7 +130,8 @@ def _cells_placed(state: PartitionState) -> Found:
 
 
 def _shown(pending: Pending) -> str:
-    condition = f" with {pending.path} = {pending.value.decode(errors='replace')}" if pending.path else ""
+    value = pending.value.decode(errors="replace") or "nothing (this run's event has none)"
+    condition = f" with {pending.path} = {value}" if pending.path else ""
     return pending.name + condition
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 KB = 1024
 MB = 1024 * 1024
@@ -14,7 +15,11 @@ DAY_US = 24 * HOUR_US
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds that hold for one app. The defaults suit a service; change them with `App(limits=…)`."""
+    """The bounds that hold for one app. The defaults suit a service; change them with `App(limits=…)`.
+
+    Those in `FOLDED` decide what a state is, and every reader of a log must come to the same: they stand in the log,
+    with the definitions of the functions, and hold for all workers as the newest deploy has them.
+    """
 
     event_name_bytes_max: int = 256
     event_bytes_max: int = 256 * KB
@@ -23,6 +28,8 @@ class Limits:
     """A step's result, a run's result, a signal's data, as JSON."""
     entry_bytes_max: int = 1 * MB
     """One entry of the log, whatever it holds."""
+    dead_letter_bytes_max: int = 64 * KB
+    """Of an entry that nobody can read or route, so much goes to the dead letters."""
     commit_bytes_max: int = 512 * KB
     """A commit ends at a turn's boundary once it is this large (A7)."""
     commit_ops_max: int = 1_000
@@ -45,18 +52,30 @@ class Limits:
     events_buffered_max: int = 5_000
     """Events read ahead of their routing, per partition."""
     event_ids_max: int = 100_000
-    """Event ids remembered for deduplication, per partition."""
+    """Event ids remembered as they are, per partition; older ones as digests."""
+    old_event_ids_max: int = 1_000_000
+    """Event ids remembered as digests, per partition: with so many more within `event_id_time_max`, the oldest are
+    forgotten before their time, and a repeat of one of these is a new event."""
     event_id_time_max: int = DAY_US
     generated_id_time_max: int = 10 * MINUTE_US
     """How long an id is remembered that the client made up, for its own re-sends only (µs)."""
     ended_runs_max: int = 10_000
     """Ended runs kept in a partition's state, for handles and listings."""
     ended_run_time_max: int = DAY_US
+    ended_bytes_max: int = 64 * MB
+    """Results, events and values of the ended runs that a partition keeps."""
+    ended_ids_max: int = 1_000_000
+    """Ids given by users whose runs have ended and are forgotten, per partition: while an id is among them, no run of
+    that id starts."""
+    ended_id_time_max: int = 30 * DAY_US
+    """How long after its end a run's id stays among them (µs)."""
     commands_max: int = 256
     """Command ids that a run remembers."""
     kept_events_max: int = 1_000
     """Events that a cell remembers for waits which reach it late."""
     kept_event_time_max: int = 10 * MINUTE_US
+    kept_bytes_max: int = 32 * MB
+    """Memory for the events that all cells of a partition keep; what is dropped sooner is found by a search (A2)."""
     armed_paths_max: int = 1_000
     delayed_events_max: int = 100_000
     """Events with a time in the future, per partition; past it, ingest waits until some have come due."""
@@ -80,9 +99,31 @@ class Limits:
     snapshot_sets_max: int = 2
     snapshot_chunk_bytes_max: int = 512 * KB
     history_time_max: int = 7 * DAY_US
-    """How long the journal is kept behind snapshots."""
+    """How long the journal is kept behind snapshots (µs)."""
+    event_time_max: int = 7 * DAY_US
+    """How long events are kept once they were routed (µs): so far a wait can look back."""
+    reply_time_max: int = HOUR_US
+    """How long answers to clients are kept (µs)."""
+    dead_letter_time_max: int = 90 * DAY_US
+    """How long what nobody could read or route is kept (µs)."""
     takeovers_alone_max: int = 3
     """A step that was alone in flight when its worker died this often is failed (A8)."""
 
+    def folded(self) -> dict[str, int]:
+        """What of this stands in the log."""
+        return {name: getattr(self, name) for name in FOLDED}
+
+    def folding(self, recorded: Mapping[str, int]) -> Limits:
+        """These, but for what the log says. Names that this version does not know are of another one."""
+        known = {name: recorded[name] for name in FOLDED if name in recorded}
+        return replace(self, **known) if known else self
+
+
+FOLDED = (
+    "commands_max", "ended_bytes_max", "ended_id_time_max", "ended_ids_max", "ended_run_time_max", "ended_runs_max",
+    "event_id_time_max", "event_ids_max", "generated_id_time_max", "inbox_max", "kept_bytes_max", "kept_event_time_max",
+    "kept_events_max", "old_event_ids_max", "snapshot_sets_max", "watchers_max",
+)  # fmt: skip
+"""The bounds that the fold knows."""
 
 DEFAULT_LIMITS = Limits()

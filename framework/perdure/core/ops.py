@@ -44,6 +44,7 @@ RUN_CANCELLED = "perdure.RunCancelled"
 ATTEMPT_FAILED = "perdure.AttemptFailed"
 PARKED = "perdure.Parked"
 VALUE_SET = "perdure.ValueSet"
+END_HELD = "perdure.EndHeld"
 
 # The outcomes of a child run
 CHILD_DONE = "perdure.ChildDone"
@@ -84,7 +85,7 @@ CONSEQUENCES = frozenset(
         RUN_CANCELLED,
     }
 )
-BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET})
+BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET, END_HELD})
 ENDS = frozenset({RUN_DONE, RUN_FAILED, RUN_CANCELLED})
 SENDS = frozenset({CHILD_ISSUED, EVENTS_SENT})
 """The ops that hold events of the body's own making."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from perdure.core import codec
+from perdure.core.fold import aging
 from perdure.core.ids import GENERATED
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.state import Cell, CellKey, Item, PartitionState, Pending, Run, Scan, Subscription
 from perdure.errors import EncodingError
 
 Body = dict[str, Any]
+_OLD_IDS = ("old_event_ids", "ended_ids")
 
 
 class SnapshotCut:
@@ -30,22 +32,38 @@ class SnapshotCut:
         self._partition: Body | None = partition_body(state)
         self._runs = dict.fromkeys(state.runs)
         self._cells = dict.fromkeys(state.cells)
+        self._ids = [{"of": name, "ids": part} for name in _OLD_IDS for part in getattr(state, name).parts()]
         self._run_bodies: list[Body] = []
         self._cell_bodies: list[Body] = []
+        self._id_bodies: list[Body] = []
         self._bytes = 0
+        self._broken: Exception | None = None
         state.cut = self
 
     def save_run(self, run: Run, /) -> None:
         if run.id in self._runs:
             del self._runs[run.id]
-            self._run_bodies.append(run_body(run))
-            self._grow(run.size + 500)
+            self._save(self._run_bodies, lambda: run_body(run), run.size + 500)
 
     def save_cell(self, where: CellKey, cell: Cell, /) -> None:
         if where in self._cells:
             del self._cells[where]
-            self._cell_bodies.append(cell_body(where, cell))
-            self._grow(300 * (1 + len(cell.kept) + len(cell.subscriptions)))
+            size = 300 * (1 + len(cell.kept) + len(cell.subscriptions))
+            self._save(self._cell_bodies, lambda: cell_body(where, cell), size)
+
+    def _save(self, bodies: list[Body], body: Callable[[], Body], size: int) -> None:
+        """It is called by the fold, whose records must not fail for the sake of a snapshot: `advance` raises then."""
+        try:
+            bodies.append(body())
+            self._grow(size)
+        except Exception as error:  # noqa: BLE001 - an I/O error of a history's file, a body that cannot be encoded
+            self._broken = error
+            self.close()
+
+    def close(self) -> None:
+        """The state is not watched any more."""
+        if self._state.cut is self:
+            self._state.cut = None
 
     def _grow(self, size: int) -> None:
         self._bytes += size
@@ -60,21 +78,31 @@ class SnapshotCut:
             "partition": self._partition,
             "runs": self._run_bodies,
             "cells": self._cell_bodies,
+            "ids": self._id_bodies,
         }
         self.chunks.append(_seal(codec.encode("Snapshot", body)))
-        self._partition, self._run_bodies, self._cell_bodies, self._bytes = None, [], [], 0
+        self._partition, self._run_bodies, self._cell_bodies, self._id_bodies = None, [], [], []
+        self._bytes = 0
 
     def advance(self, entities_max: int) -> bool:
-        """Encodes up to so many more runs and cells; True when the snapshot is complete and the cut is closed."""
+        """Encodes up to so many more runs and cells; True when the snapshot is complete and the cut is closed.
+
+        Raises what went wrong in the encoding; the cut is closed then and of no use.
+        """
         for _ in range(entities_max):
+            if self._broken is not None:
+                raise self._broken
             if self._runs:
                 self.save_run(self._state.runs[next(iter(self._runs))])
             elif self._cells:
                 where = next(iter(self._cells))
                 self.save_cell(where, self._state.cells[where])
+            elif self._ids:
+                body = self._ids.pop()
+                self._save(self._id_bodies, lambda body=body: body, len(body["ids"]))
             else:
+                self.close()
                 self._cut_chunk(last=True)
-                self._state.cut = None
                 return True
         return False
 
@@ -89,26 +117,52 @@ def take(state: PartitionState, covers: int) -> list[bytes]:
 
 def restore(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[PartitionState, int]:
     """The state of a snapshot, and the offset of the first entry that it does not cover. Raises EncodingError."""
-    state: PartitionState | None = None
-    covers = index = count = 0
-    for index, chunk in enumerate(chunks, 1):
+    restoring = Restoring(limits)
+    for chunk in chunks:
+        restoring.take(chunk)
+    return restoring.done()
+
+
+class Restoring:
+    """A state in the making, chunk by chunk. Both methods raise EncodingError when the chunks are not a snapshot."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._state: PartitionState | None = None
+        self._covers = self._index = self._count = 0
+
+    def take(self, chunk: bytes) -> None:
         name, body = codec.decode(_unseal(chunk))
         if name != "Snapshot":
             raise EncodingError(f"a snapshot has a chunk that is a {name} record")
         if body["partition"] is not None:
-            state, covers = _partition(body["partition"], limits), body["covers"]
-        if state is None or (body["covers"], body["index"]) != (covers, index - 1):
+            self._state, self._covers = _partition(body["partition"], self._limits), body["covers"]
+        state = self._state
+        if state is None or (body["covers"], body["index"]) != (self._covers, self._index):
             raise EncodingError("the chunks of a snapshot do not belong together")
-        count = body["count"]
+        self._index += 1
+        self._count = body["count"]
         for run in body["runs"]:
             state.runs[run["id"]] = _run(run)
         for cell in body["cells"]:
             state.cells[cell["name"], cell["path"], cell["value"]] = _cell(cell)
-    if state is None or count != index:
-        raise EncodingError(f"a snapshot has {index} chunks, and these are not all")
-    arrivals = ((arrived, where) for where, cell in state.cells.items() for arrived, _ in cell.kept)
-    state.kept = deque(sorted(arrivals))
-    return state, covers
+        for part in body["ids"]:
+            if part["of"] not in _OLD_IDS:
+                raise EncodingError(f"a snapshot has ids of {part['of']!r}")
+            getattr(state, part["of"]).take(part["ids"])
+
+    def done(self) -> tuple[PartitionState, int]:
+        """The state, and the offset of the first entry that it does not cover."""
+        state = self._state
+        if state is None or self._count != self._index:
+            raise EncodingError(f"a snapshot has {self._index} chunks, and these are not all")
+        arrivals = ((arrived, where) for where, cell in state.cells.items() for arrived, _ in cell.kept)
+        state.kept = deque(sorted(arrivals))
+        kept = (correlate for cell in state.cells.values() for _, correlate in cell.kept)
+        state.kept_bytes = sum(map(aging.kept_bytes, kept))
+        ended = (state.runs[run_id] for _, run_id in state.ended if run_id in state.runs)
+        state.ended_bytes = sum(map(aging.run_bytes, ended))
+        return state, self._covers
 
 
 def _seal(value: bytes) -> bytes:
@@ -127,6 +181,10 @@ def _counters(counts: dict[str, int]) -> list[Body]:
     return [{"name": name, "seq": seq} for name, seq in counts.items()]
 
 
+def _timed(times: dict[str, int]) -> list[Body]:
+    return [{"name": name, "time": time} for name, time in times.items()]
+
+
 def _armed(armed: dict[tuple[str, str], int]) -> list[Body]:
     return [{"name": name, "path": path, "since": since} for (name, path), since in armed.items()]
 
@@ -137,7 +195,7 @@ def partition_body(state: PartitionState) -> Body:
         for target, queue in state.outbox.items()
         for seq, body in queue
     ]
-    known = [{"name": i, "time": t} for ids in (state.event_ids, state.made_ids) for i, t in ids.items()]
+    known = _timed(state.event_ids) + _timed(state.made_ids)
     scans = [
         {
             "id": i,
@@ -176,10 +234,13 @@ def partition_body(state: PartitionState) -> Body:
         "clean": state.clean,
         "unclean": state.unclean,
         "alone": state.alone,
+        "forgotten": state.forgotten,
     }
 
 
 def _partition(body: Body, limits: Limits) -> PartitionState:
+    if body["config"] is not None:
+        limits = limits.folding(body["config"]["limits"])
     state = PartitionState(body["number"], body["partitions"], body["generation"], limits)
     for name in (
         "epoch",
@@ -193,6 +254,7 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
         "clean",
         "unclean",
         "alone",
+        "forgotten",
     ):
         setattr(state, name, body[name])
     for name in ("inbound", "outbound", "origins", "voids"):
@@ -215,6 +277,7 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
 _RUN_PLAIN = (
     "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
     "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
+    "cancels", "held",
 )  # fmt: skip
 
 
@@ -229,7 +292,7 @@ def run_body(run: Run) -> Body:
     body["inbox"] = [
         {"offset": item.offset, "body": (item.name, item.body), "command": item.command} for item in run.inbox
     ]
-    body["commands"], body["seen"] = list(run.commands), list(run.seen)
+    body["commands"], body["seen"] = list(run.commands), _timed(run.seen)
     return body
 
 
@@ -241,7 +304,8 @@ def _run(body: Body) -> Run:
         key = p.pop("key")
         run.pending[key] = Pending(**p)
     run.inbox = [Item(i["offset"], i["body"][0], i["body"][1], i["command"]) for i in body["inbox"]]
-    run.commands, run.seen = dict.fromkeys(body["commands"]), dict.fromkeys(body["seen"])
+    run.commands = dict.fromkeys(body["commands"])
+    run.seen = {seen["name"]: seen["time"] for seen in body["seen"]}
     return run
 
 
@@ -263,6 +327,6 @@ def _cell(body: Body) -> Cell:
     cell = Cell(kept=deque((k["arrived"], k["correlate"]) for k in body["kept"]), forgotten=body["forgotten"])
     for s in body["subscriptions"]:
         cell.subscriptions[s["run"], s["key"]] = Subscription(
-            s["run"], s["key"], s["since"], tuple(s["seen"])
+            s["run"], s["key"], s["since"], dict.fromkeys(s["seen"])
         )
     return cell

@@ -7,13 +7,14 @@ Plain data, changed by the fold alone. Everything that a successor needs is here
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from perdure.core.effects import Effect
 from perdure.core.limits import DEFAULT_LIMITS, Limits
-from perdure.core.ops import EventData, Failure
+from perdure.core.oldids import OldIds
+from perdure.core.ops import EventData, Failure, Op
 
 PendingKind = Literal["step", "timer", "wait", "signal", "child"]
 Status = Literal["queued", "scheduled", "running", "paused", "parked", "completed", "failed", "cancelled"]
@@ -42,9 +43,13 @@ class Pending:
     alone: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
-    """Something that waits for a run's next turn: a command or a message, by the offset of its entry."""
+    """Something that waits for a run's next turn: a command or a message.
+
+    Only an item itself is equal to it. Its offset does not tell it apart: one entry may bring several (children that
+    end in one commit, events that are ingested together).
+    """
 
     offset: int
     name: str
@@ -94,11 +99,15 @@ class Run:
     inbox: list[Item] = field(default_factory=list[Item])
     commands: dict[str, None] = field(default_factory=dict[str, None])
     """Ids of the last commands, oldest first."""
-    seen: dict[str, None] = field(default_factory=dict[str, None])
-    """Ids of the events that this run has had (A2)."""
+    seen: dict[str, int] = field(default_factory=dict[str, int])
+    """Ids of the events that this run has had, and the time of each (µs), by which waits count it (A2)."""
     watchers: dict[str, str] = field(default_factory=dict[str, str])
-    """The commands that wait for the end, and the client of each."""
+    """The clients that wait for the end, and the command of each that is answered then."""
     values: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    cancels: int = 0
+    """How often it was asked to cancel itself, and was told so."""
+    held: Op | None = None
+    """How it ends once the attempts that its body gave up are over (B2). A new owner has none of these."""
     result: bytes | None = None
     error: Failure | None = None
     reason: str = ""
@@ -123,7 +132,7 @@ class Subscription:
     run: str
     key: str
     since: int
-    seen: tuple[str, ...]
+    seen: Collection[str]
 
 
 @dataclass(slots=True)
@@ -179,7 +188,7 @@ class PartitionState:
     """The suspect that was started with no other beside it, by its idempotency key (A8)."""
     time: int = 0
     """Partition time: the largest accepted append time (µs)."""
-    config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": []})
+    config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": [], "limits": {}})
     next: int = 0
     """The first entry of the events partition that is not routed yet."""
     inbound: dict[str, int] = field(default_factory=dict[str, int])
@@ -194,7 +203,19 @@ class PartitionState:
     made_ids: dict[str, int] = field(default_factory=dict[str, int])
     """The same for ids that clients made up; these are kept for minutes only."""
     ended: deque[tuple[int, str]] = field(default_factory=deque[tuple[int, str]])
+    ended_bytes: int = 0
+    """What the ended runs take in memory, about."""
+    ended_ids: OldIds = field(default_factory=OldIds)
+    """Ids given by users whose runs have ended and are forgotten, and when they ended."""
+    old_event_ids: OldIds = field(default_factory=OldIds)
+    """Of `event_ids`, those that became too many."""
     kept: deque[tuple[int, CellKey]] = field(default_factory=deque[tuple[int, CellKey]])
+    """When events arrived at cells that keep them, and where; the oldest first."""
+    kept_bytes: int = 0
+    """What the events that cells keep take in memory, about."""
+    forgotten: int = 0
+    """Events before this time (µs) may have been dropped by a cell, and by cells that are gone, before their age asked
+    for it."""
     armed: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     announced: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     scans: dict[int, Scan] = field(default_factory=dict[int, Scan])
@@ -204,6 +225,8 @@ class PartitionState:
     voids: dict[str, int] = field(default_factory=dict[str, int])
     """What did not count, by reason."""
 
+    own_limits: bool = False
+    """Not state: whether `limits` are this reader's own, whatever the log says; it may want to keep more."""
     effects: list[Effect] = field(default_factory=list[Effect])
     """Not state: what the last folds ask the leader to do. The reader takes and clears it."""
     cut: Cut | None = None

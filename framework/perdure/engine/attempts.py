@@ -12,6 +12,7 @@ from perdure.core.state import STILL, Run
 from perdure.engine import suspects
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident, Running, Step
+from perdure.errors import StepError
 from perdure.execution.failures import failure_of
 from perdure.execution.model import StepAsk
 from perdure.execution.ports import Attempt, Outcome
@@ -64,8 +65,8 @@ class Attempts:
     def _start_suspect(self, run: Run, resident: Resident, ask: StepAsk, failed: int) -> None:
         key = ask.key
         # It may have come twice, of its run and of its timer: then this attempt is over, and the next has its time.
-        over = key in resident.running or self.failed(run, resident, key) != failed
-        if over or resident.dead or not resident.execution.awaits(key):
+        over = key in resident.running or self.failed(run, resident, key) != failed or run.status in STILL
+        if over or resident.dead or resident.ended or not resident.execution.awaits(key):
             self._services.suspects.finished(run.id, ask.key)
         else:
             self._run(run, resident, ask)
@@ -143,7 +144,7 @@ class Attempts:
         running = resident.running.pop(ask.key, None)
         if resident.dead or running is None or not self._driver.life.acting:
             return
-        if running.abandoned or not resident.execution.awaits(ask.key):
+        if running.abandoned or resident.execution.ended or not resident.execution.awaits(ask.key):
             self._driver.end_if_quiet(resident)
             return
         op = self._outcome_op(resident, ask, number, running.began, outcome)
@@ -186,7 +187,12 @@ class Attempts:
         return ops.ATTEMPT_FAILED, body
 
     def body_failed(self, resident: Resident, error: BaseException) -> Op | None:
-        """What follows when an exception left a `def` body: another try under the function's policy, or None."""
+        """What follows when an exception left a `def` body: another try under the function's policy, or None.
+
+        The failure of a step, wait or child is recorded: the next try would meet the same one.
+        """
+        if isinstance(error, StepError):
+            return None
         run = self._driver.state.runs[resident.run_id]
         number = self.failed(run, resident, ids.BODY) + 1
         time = self._driver.tick(resident)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from perdure.logs.contract import Log
+
 
 class Alarm(Protocol):
     """Something that will be called; cancelled, it never is."""
@@ -26,7 +28,7 @@ class Clock(Protocol):
         ...
 
 
-class _SystemAlarm:
+class _LoopAlarm:
     def __init__(self, clock: Clock, due: int, call: Callable[[], None]) -> None:
         self._clock, self._due, self._call = clock, due, call
         self._loop = asyncio.get_running_loop()
@@ -34,7 +36,7 @@ class _SystemAlarm:
         self._arm()
 
     def _arm(self) -> None:
-        # Long waits are cut in pieces: the wall clock may be set while we wait for it.
+        # Long waits are cut in pieces: the clock may be set while we wait for it.
         delay = min((self._due - self._clock.now()) / 1e6, 60.0)
         self._handle = self._loop.call_later(max(delay, 0.0), self._ring)
 
@@ -57,4 +59,26 @@ class SystemClock:
         return time.time_ns() // 1_000
 
     def call_at(self, due: int, call: Callable[[], None]) -> Alarm:
-        return _SystemAlarm(self, due, call)
+        return _LoopAlarm(self, due, call)
+
+
+class LogClock:
+    """The clock of a log, and the running event loop.
+
+    What is due is reckoned from the times that the log has stamped. A machine's clock that was ahead for a while is
+    behind them when it is set right, for as long as it was ahead; the log's own goes on from there.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def now(self) -> int:
+        return self._log.now()
+
+    def call_at(self, due: int, call: Callable[[], None]) -> Alarm:
+        return _LoopAlarm(self, due, call)
+
+
+def clock_for(log: Log, clock: Clock) -> Clock:
+    """What an engine on this log goes by: the log's clock in place of the machine's; any other stays."""
+    return LogClock(log) if isinstance(clock, SystemClock) else clock

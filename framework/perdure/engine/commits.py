@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from perdure.core import codec, ops
 from perdure.core.facts import Fact
 from perdure.core.ops import Op
-from perdure.core.state import Run
+from perdure.core.state import STILL, Run
 from perdure.engine.driver import Driver
+from perdure.engine.life import RETRY_APPEND_US
 from perdure.engine.resident import Resident, Step
-from perdure.errors import LogError, PayloadTooLarge, PerdureError, UsageError
+from perdure.errors import EncodingError, EntryTooLarge, LogError, PayloadTooLarge, PerdureError, UsageError
 from perdure.execution.execution import PYTHON
 from perdure.execution.failures import failure_of
 
 ENTRY_SLACK = 16 * 1024
-RETRY_APPEND_US = 50_000
 
 Due = tuple[Resident, list[Step]]
 """A run, and its turns that are to be committed."""
@@ -41,7 +41,8 @@ class Commits:
         return self._flushing
 
     def forget(self, resident: Resident) -> None:
-        self._dirty.pop(resident.run_id, None)
+        if self._dirty.get(resident.run_id) is resident:
+            del self._dirty[resident.run_id]
 
     def close(self) -> None:
         self._dirty.clear()
@@ -91,7 +92,11 @@ class Commits:
             for resident, steps in batch
         ]
         body = {"changes": changes, "acks": self._life.outbox.acks()}
-        value, parts = codec.encode_commit(body)
+        try:
+            value, parts = codec.encode_commit(body)
+        except EncodingError as error:
+            self._refuse(batch, error)
+            return
         refused = self._refusal((step for _, steps in batch for step in steps), len(value))
         if refused is not None:
             self._refuse(batch, refused)
@@ -103,18 +108,24 @@ class Commits:
             self._life.append_value(
                 "Commit", body, value, lambda _fact, void: self._read(batch, void), key=key, parts=parts
             )
+        except EntryTooLarge as error:  # this log takes less than our own bound
+            self._refuse(batch, PayloadTooLarge(f"one turn of this run does not fit a record: {error}"))
         except LogError:  # full: later
-            self._take_back(batch)
+            for resident, steps in batch:
+                self._take_back(resident, steps)
+            self._later([resident for resident, _ in batch])
 
-    def _take_back(self, batch: list[Due]) -> None:
+    def _take_back(self, resident: Resident, steps: list[Step]) -> None:
+        resident.turns.extendleft(reversed(steps))
+        resident.in_flight = []
+
+    def _later(self, residents: list[Resident]) -> None:
         clock = self._services.clock
-        for resident, steps in batch:
-            resident.turns.extendleft(reversed(steps))
-            resident.in_flight = []
 
         def again() -> None:
-            for resident, _ in batch:
-                self.mark(resident)
+            for resident in residents:
+                if not resident.dead:
+                    self.mark(resident)
 
         clock.call_at(clock.now() + RETRY_APPEND_US, again)
 
@@ -154,38 +165,57 @@ class Commits:
         return None
 
     def _refuse(self, batch: list[Due], error: PerdureError) -> None:
-        """What was asked for is not possible. Nothing of it was sent; the run fails, the partition goes on (A7)."""
+        """What was asked for is not possible. Nothing of it was sent; the run fails, the partition goes on (A7).
+
+        It fails by one turn alone: what does not fit together is tried in parts.
+        """
         if len(batch) > 1:
             for due in batch:  # one by one it shows whose it is
                 self._commit([due])
             return
-        resident = batch[0][0]
+        resident, steps = batch[0]
+        resident.in_flight = []
+        if len(steps) > 1:
+            half = len(steps) // 2
+            self._take_back(resident, steps[half:])
+            self._commit([(resident, steps[:half])])
+            return
         run = self._driver.state.runs[resident.run_id]
         time = self._driver.tick(resident)
         self._driver.let_go(resident)
         started: list[Op] = []
         if not run.started:
             started = [(ops.STARTED, {"time": run.time, "code": resident.function.code, "python": PYTHON})]
-        handler = resident.function.on_failure
-        failed = {
-            "time": time,
-            "error": failure_of(error),
-            "handler": handler.id if handler is not None else None,
-        }
-        self.plain_commit(run, [*started, (ops.RUN_FAILED, failed)])
+        self.plain_commit(run, [*started, self._failed(run, error, time)])
+
+    def _failed(self, run: Run, error: PerdureError, time: int) -> Op:
+        function = self._services.functions.get(run.function)
+        handler = function.on_failure.id if function is not None and function.on_failure is not None else None
+        return ops.RUN_FAILED, {"time": time, "error": failure_of(error), "handler": handler}
 
     def plain_commit(self, run: Run, changes: list[Op]) -> None:
         """A commit of a run that has no coroutine in memory."""
-        body = {"changes": [{"entity": run.id, "prev": run.prev, "ops": changes}], "acks": []}
         self._services.observers.woken(run)
+        prev = run.prev
 
         def read(_fact: Fact, void: str | None) -> None:
             if void is None:
                 self._services.observers.accepted(run, changes, self._services.clock.now())
             if run.id not in self._driver.residents:
                 self._services.observers.left(run.id)
+            # Void after a commit that was in flight: what led to it is decided anew. Parked: somebody may have acted.
+            if run.prev != prev if void is not None else run.status in STILL:
+                self._driver.activate(run.id)
 
-        self._life.append("Commit", body, read, key=run.id)
+        def append() -> None:
+            body = {"changes": [{"entity": run.id, "prev": run.prev, "ops": changes}], "acks": []}
+            self._life.append("Commit", body, read, key=run.id)
+
+        try:
+            append()
+        except EncodingError as error:  # what was to be said of the run cannot be said
+            changes = [self._failed(run, error, max(self._services.clock.now(), run.time))]
+            append()
 
     def _read(self, batch: list[Due], void: str | None) -> None:
         """A commit came back: it counts, and its side effects start; or it does not, and its coroutines are void."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from perdure.core.ops import Op
 from perdure.core.state import PartitionState, Run
@@ -48,6 +48,10 @@ class Driver(Protocol):
 
     def compute(self, resident: Resident, opening: Op | None, turn: Callable[[], Turn]) -> None:
         """Takes a turn of the body, here or in a thread, and books it."""
+        ...
+
+    def in_thread(self, resident: Resident, call: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """A `def` body computes in a thread; `done` gets the result or the exception."""
         ...
 
     def caught_up(self, resident: Resident) -> None:

@@ -29,6 +29,8 @@ class Engine:
         self._definitions = [dict(d) for d in definitions]
         self._registry: Follower | None = None
         self._ready: set[int] = set()
+        self._failed = asyncio.Event()
+        self._failure: LogError | None = None
         services.on_configured = self._on_configured
 
     # ------------------------------------------------------------------ a life
@@ -72,12 +74,11 @@ class Engine:
         """Appends this code's definitions to the registry, unless the newest entry says the same."""
         log = self.services.log
         first, end = await log.bounds(Topic.REGISTRY, 0)
-        newest = None
+        config = {"version": 0, "functions": self._definitions, "limits": self.services.limits.folded()}
         if end > first:
             for entry in await log.read(Topic.REGISTRY, 0, end - 1, 1):
-                newest = codec.decode(entry.value)[1]["functions"]
-        if newest == self._definitions:
-            return
+                if codec.decode(entry.value)[1] == config:
+                    return
         appended: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
 
         def finished(result: int | LogError) -> None:
@@ -85,8 +86,9 @@ class Engine:
                 appended.set_result(result)
 
         producer = self.services.producer()
-        value = codec.encode("Config", {"version": 0, "functions": self._definitions})
-        producer.append(Topic.REGISTRY, 0, value, headers={APP: self.app.encode()}, done=finished)
+        producer.append(
+            Topic.REGISTRY, 0, codec.encode("Config", config), headers={APP: self.app.encode()}, done=finished
+        )
         result = await appended
         producer.close()
         if isinstance(result, LogError):
@@ -94,8 +96,7 @@ class Engine:
 
     def _on_registry(self, batch: Sequence[Entry]) -> None:
         entry = batch[-1]
-        functions = codec.decode(entry.value)[1]["functions"]
-        self.services.config = {"version": entry.offset + 1, "functions": functions}
+        self.services.config = codec.decode(entry.value)[1] | {"version": entry.offset + 1}
         for partition in self.partitions.values():
             if partition.lead is not None:
                 partition.lead.router.configure()
@@ -140,6 +141,16 @@ class Engine:
         self._ready.discard(partition)
         if mine is not None:
             mine.close()
+
+    def ended(self, error: LogError) -> None:
+        self._failure = error
+        self._failed.set()
+
+    async def failed(self) -> None:
+        """Waits until the log has failed for good, and raises why: a process that is a worker and nothing else has
+        to end then, or whoever looks after it would think it well."""
+        await self._failed.wait()
+        raise self._failure or LogError("the log has failed")
 
     def entries(self, topic: Topic, partition: int, batch: Sequence[Entry]) -> None:
         mine = self.partitions.get(partition)

@@ -12,40 +12,61 @@ from perdure.engine.resident import Resident
 
 
 def deliver(driver: Driver, run: Run, resident: Resident) -> None:
-    """Gives the body what it can take now. The rest waits: a signal for its wait, everything for a resume."""
+    """Gives the body what it can take now. The rest waits: a signal for its wait, all but a cancel for a resume."""
     for item in list(run.inbox):
-        if resident.dead or resident.ended:
-            return
-        if item.offset in resident.delivered or (run.status in STILL and item.name not in _WHILE_STILL):
+        if resident.dead or resident.ended or resident.busy:
+            return  # a thread that computes may leave the body with other waits than it has now
+        if item in resident.delivered or (run.status in STILL and item.name != "perdure.ResumeAsk"):
             continue
         op = _RELEASES[item.name](driver, run, resident, item)
         if op is not None:
-            resident.delivered.add(item.offset)
+            resident.delivered.add(item)
             driver.release(resident, op)
 
 
-def without_body(driver: Driver, run: Run) -> bool:
-    """Handles what needs no coroutine: a run that has not begun, or that stands still. True when nothing is left."""
-    cancel = next((item for item in run.inbox if item.name == "perdure.CancelAsk"), None)
-    time = max(driver.services.clock.now(), run.time)
-    if cancel is not None and (run.status == "scheduled" or run.status in STILL or not run.started):
-        reason = cancel.body["reason"]
-        driver.plain_commit(
-            run,
-            [
-                (
-                    ops.CANCEL_ASKED,
-                    {"time": time, "command": cancel.command, "reason": reason, "force": True},
-                ),
-                (ops.RUN_CANCELLED, {"time": time, "reason": reason}),
-            ],
-        )
+def without_body(driver: Driver, run: Run, resident: Resident | None) -> bool:
+    """Handles what needs no coroutine. True when nothing is left for one."""
+    cancel = _at_once(run, resident)
+    if cancel is not None:
+        _cancelled(driver, run, resident, cancel)
+        return True
+    if resident is not None:
+        return False
+    if run.held is not None:  # its attempts are gone with their owner (B2)
+        driver.plain_commit(run, [run.held])
         return True
     if run.status == "scheduled":
         return driver.services.clock.now() < run.not_before
     if run.status in STILL:
         return not any(item.name == "perdure.ResumeAsk" for item in run.inbox)
     return False
+
+
+def _at_once(run: Run, resident: Resident | None) -> Item | None:
+    """A cancel that no body is asked about: by force, the second one, or of a run that has not begun or stands still.
+
+    Its code need not be here, and no attempt is waited for.
+    """
+    asks = [item for item in run.inbox if item.name == "perdure.CancelAsk"]
+    for number, ask in enumerate(asks, run.cancels + 1):
+        if ask.body["force"] or number > 1:
+            return ask
+    if not asks:
+        return None
+    if resident is None:
+        still = run.status in STILL or run.status == "scheduled" or not run.started
+    else:
+        still = run.status in STILL and asks[0] not in resident.delivered
+    return asks[0] if still else None
+
+
+def _cancelled(driver: Driver, run: Run, resident: Resident | None, cancel: Item) -> None:
+    if resident is not None:
+        driver.let_go(resident)
+    reason = cancel.body["reason"]
+    time = max(driver.services.clock.now(), run.time)
+    asked: Op = ops.CANCEL_ASKED, {"time": time, "command": cancel.command, "reason": reason, "force": True}
+    driver.plain_commit(run, [asked, (ops.RUN_CANCELLED, {"time": time, "reason": reason})])
 
 
 def _cancel(driver: Driver, _run: Run, resident: Resident, item: Item) -> Op | None:
@@ -83,8 +104,6 @@ def _resume(driver: Driver, run: Run, resident: Resident, item: Item) -> Op | No
     time = driver.tick(resident)
     return ops.RESUMED_BY_USER, {"time": time, "command": item.command, "code": resident.function.code}
 
-
-_WHILE_STILL = frozenset({"perdure.ResumeAsk", "perdure.CancelAsk"})
 
 _RELEASES: dict[str, Callable[[Driver, Run, Resident, Item], Op | None]] = {
     "perdure.CancelAsk": _cancel,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from perdure.core import effects
 from perdure.core.state import PartitionState
+from perdure.engine.keeping import Keeping
 from perdure.engine.life import Life
 from perdure.engine.residents import Residents
 from perdure.engine.router import Router
@@ -37,19 +38,14 @@ class Lead:
         self.router = Router(self.life)
         self.searches = Searches(self.life)
         self.snapshots = Snapshots(self.life)
+        self.keeping = Keeping(self.life)
         self._acking = False
 
     # ------------------------------------------------------------------ a life
 
     def begin(self) -> None:
         """The claim was read back: make everything again that the state implies."""
-        timers = self.life.timers
-        for run in self.life.state.live_runs():
-            if run.status == "scheduled":
-                timers.arm(run.id, "", run.not_before)
-            for key, pending in run.pending.items():
-                if pending.due is not None:
-                    timers.arm(run.id, key, pending.due)
+        self.life.timers.begin()
         self.router.begin()
         self.life.outbox.resend()
         self.searches.begin()
@@ -95,8 +91,8 @@ class Lead:
             case effects.Ended(run):
                 self.residents.ended(run)
                 self.life.replies.ended(run)
-            case effects.Answer(client, command, run):
-                self.life.replies.answer(client, command, run)
+            case effects.Answer(client, command, run, value):
+                self.life.replies.answer(client, command, run, value)
             case effects.Delayed(due):
                 self.life.timers.arm("", "", due)
             case effects.Search(scan):
@@ -122,9 +118,10 @@ class Lead:
             return
         life.outbox.flush()
         self.residents.commits.flush()
-        self.residents.crowd()
+        self.residents.resting.crowd()
         self.router.propose()
         self.snapshots.consider()
+        self.keeping.consider()
         if not self._acking and life.outbox.acks(at_least=1):
             self._acking = True
             life.services.clock.call_at(life.services.clock.now() + ACK_DELAY_US, self._ack)

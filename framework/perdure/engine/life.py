@@ -17,10 +17,11 @@ from perdure.engine.outbox import Outbox
 from perdure.engine.replies import Replies
 from perdure.engine.services import Services
 from perdure.engine.spill import Spill
-from perdure.engine.timers import Timers
-from perdure.errors import LogError
-from perdure.logs.contract import Entry, Producer, Topic
+from perdure.engine.timers import Timers, dues_of
+from perdure.errors import EntryTooLarge, LogError
+from perdure.logs.contract import Entry, LogFull, Producer, Topic
 
+RETRY_APPEND_US = 50_000
 OnRead = Callable[[Fact, "str | None"], None]
 
 
@@ -64,9 +65,11 @@ class Life:
         self._seq = 0
         self._unread: deque[Unread] = deque()
         self._fail = fail
-        self.outbox = Outbox(state, producer, self.failed)
+        self.outbox = Outbox(services, state, producer, self.failed)
         self.replies = Replies(services, state, producer, self.failed)
-        self.timers = Timers(services.clock, fire, services.limits.timers_tick_max)
+        self.timers = Timers(
+            services.clock, fire, services.limits.timers_tick_max, lambda: dues_of(state), services.trouble
+        )
 
     @property
     def acting(self) -> bool:
@@ -84,12 +87,27 @@ class Life:
         if self.live:
             self._fail(error)
 
-    def append(self, name: str, body: dict[str, Any], on_read: OnRead, *, key: str = "") -> None:
-        """Appends a record of the owner; `on_read` is called when it is read back, with why it is void, if it is."""
+    def append(self, name: str, body: dict[str, Any], on_read: OnRead, *, key: str = "") -> bool:
+        """Appends a record of the owner; `on_read` is called when it is read back, with why it is void, if it is.
+
+        False when it does not fit an entry. Nothing was sent then, and this claim goes on (A7).
+        """
+        value = codec.encode(name, body)
+
+        def again() -> None:
+            self.append(name, body, on_read, key=key)
+
         try:
-            self.append_value(name, body, codec.encode(name, body), on_read, key=key)
+            self.append_value(name, body, value, on_read, key=key)
+        except EntryTooLarge as error:
+            self.services.trouble(f"a record ({name}) of partition {self.state.number} cannot be", error)
+            return False
+        except LogFull:  # nothing was sent: later, unless the claim is over then
+            clock = self.services.clock
+            clock.call_at(clock.now() + RETRY_APPEND_US, again)
         except LogError as error:
             self.failed(error)
+        return True
 
     def append_value(
         self,

@@ -12,7 +12,8 @@ from typing import Any
 
 from perdure.core.facts import CHANNEL, KIND, pack_channel
 from perdure.core.state import PartitionState
-from perdure.errors import LogError
+from perdure.engine.services import Services
+from perdure.errors import EntryTooLarge, LogError
 from perdure.logs.contract import LogFull, Producer, Topic
 
 ACK_EVERY = 32
@@ -22,7 +23,10 @@ ACK_EVERY = 32
 class Outbox:
     """The sending side of one claim's life."""
 
-    def __init__(self, state: PartitionState, producer: Producer, fail: Callable[[LogError], None]) -> None:
+    def __init__(
+        self, services: Services, state: PartitionState, producer: Producer, fail: Callable[[LogError], None]
+    ) -> None:
+        self._services = services
         self._state = state
         self._producer = producer
         self._fail = fail
@@ -65,7 +69,12 @@ class Outbox:
             else:
                 self._acked[target] = seq
 
-        self._producer.append(topic, int(target[1:]), value, headers=headers, done=done)
+        try:
+            self._producer.append(topic, int(target[1:]), value, headers=headers, done=done)
+        except EntryTooLarge as error:
+            # It may not hold up those behind it: what takes its place is unreadable, is buried, and counts as this one.
+            self._services.trouble(f"a message of {len(value)} bytes to {target} cannot be sent", error)
+            self._producer.append(topic, int(target[1:]), b"", headers=headers, done=done)
         self._sent[target] = seq
 
     def unsent(self) -> bool:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from perdure.core import codec, effects
 from perdure.core.facts import KIND, STAMP, Fact, Stamp, read_fact
 from perdure.core.fold import fold
-from perdure.core.snapshot import restore
+from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.state import PartitionState
 from perdure.engine.lead import Lead
+from perdure.engine.pauses import LONGEST_US, jittered
+from perdure.engine.restoring import restored
 from perdure.engine.services import Services
 from perdure.engine.spill import Spill
 from perdure.errors import EncodingError, LevelTooNew, LogError
@@ -26,24 +28,45 @@ class Partition:
     def __init__(self, services: Services, number: int) -> None:
         self._services = services
         self.number = number
-        self.state = PartitionState(number, services.log.partitions, limits=services.limits)
+        limits = services.limits.folding(DEFAULT_LIMITS.folded())  # until the log says what holds
+        self.state = PartitionState(number, services.log.partitions, limits=limits)
         self.lead: Lead | None = None
         self._spill = Spill()
         self._position = 0
         self._catch_up_to = 0
         self._claiming: tuple[bytes, Producer] | None = None
         self._following = False
+        self._failures = 0
         self._gone = False
+        self._append_failures = 0
+        self._append_failed_at = 0
+        """When an append failed last (µs), and how often in a row."""
 
     # ------------------------------------------------------------------ recovery
 
     async def recover(self) -> None:
-        """Loads the newest snapshot that can be verified, and reads on from there."""
+        """Loads the newest snapshot that can be verified, and reads on from there; tries until that has worked."""
+        try:
+            await self._load()
+        except Exception as error:  # noqa: BLE001 - whatever it is, a partition that is held has to be led
+            if self._gone:
+                return
+            services, clock = self._services, self._services.clock
+            clock.call_at(clock.now() + jittered(self._failures, services.entropy), self._recover_again)
+            self._failures += 1
+            services.trouble(f"partition {self.number} could not be recovered; it is tried again", error)
+
+    def _recover_again(self) -> None:
+        if not self._gone:
+            self._services.spawn(self.recover(), f"recovery of partition {self.number}")
+
+    async def _load(self) -> None:
         log = self._services.log
         first, end = await log.bounds(Topic.JOURNAL, self.number)
         for name in reversed(await log.snapshots(self.number)):
             try:
-                state, covers = restore(await log.get_snapshot(self.number, name), self._services.limits)
+                chunks = await log.get_snapshot(self.number, name)
+                state, covers = await restored(chunks, self.state.limits)
             except (EncodingError, LogError) as error:
                 self._services.trouble(
                     f"snapshot {name} of partition {self.number} is damaged; an older one is tried", error
@@ -55,13 +78,13 @@ class Partition:
         if self._position < first:
             raise LogError(
                 f"partition {self.number}: the journal begins at {first}, and no snapshot reaches that far. Its"
-                " runs cannot be known; restore the log from a backup. The partition is left alone."
+                " runs cannot be known; restore the log from a backup. The partition is left alone until then."
             )
         if self._gone:
             return
         self._catch_up_to = end
-        self._following = True
         self._services.follow(Topic.JOURNAL, self.number, self._position)
+        self._following = True
         if self._position >= end:
             self._catch_up_to = -1
             self._claim()
@@ -119,11 +142,22 @@ class Partition:
             self._claim_later()
 
     def _failed(self, error: LogError) -> None:
-        """An append failed, its outcome is unknown: a new producer, a new claim, and everything from the log again."""
+        """An append failed, its outcome is unknown: a new producer, a new claim, and everything from the log again.
+
+        At once after a first failure, and after growing pauses when it goes on so: each claim is a record, too.
+        """
         self._services.trouble(f"an append to partition {self.number} failed; it is claimed anew", error)
         self._depose()
-        if not self._gone:
+        clock = self._services.clock
+        now = clock.now()
+        if now - self._append_failed_at > 2 * LONGEST_US:
+            self._append_failures = 0
+        failures, self._append_failed_at = self._append_failures, now
+        self._append_failures += 1
+        if not failures:
             self._claim()
+        else:
+            clock.call_at(now + jittered(failures - 1, self._services.entropy), self._claim_if_none)
 
     def _depose(self) -> None:
         lead, self.lead = self.lead, None

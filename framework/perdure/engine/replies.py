@@ -7,14 +7,20 @@ from typing import Any
 
 from perdure.core import codec
 from perdure.core.routing import client_partition
-from perdure.core.state import PartitionState, Run
+from perdure.core.state import STILL, PartitionState, Run
 from perdure.engine.services import Services
-from perdure.errors import LogError
+from perdure.errors import EntryTooLarge, LogError
 from perdure.logs.contract import REPLIES_PARTITIONS, LogFull, Producer, Topic
 
+REASON_MAX = 1_024
+UNFIT = "the code of now still does not fit its record: "
+"""Begins the reason of a run that stands still although a resume asks for it."""
 
-def reply_body(run_id: str, run: Run | None, command: str) -> dict[str, Any]:
-    """What a client is told of a run; status "" when no such run is known."""
+
+def reply_body(run_id: str, run: Run | None, command: str, value: str | None = None) -> dict[str, Any]:
+    """What a client is told of a run; status "" when no such run is known. Of its values, the one that was asked for:
+    all of them might not fit an entry."""
+    published = run.values.get(value) if run is not None and value is not None else None
     return {
         "command": command,
         "run": run_id,
@@ -23,7 +29,7 @@ def reply_body(run_id: str, run: Run | None, command: str) -> dict[str, Any]:
         "result": run.result if run else None,
         "error": run.error if run else None,
         "reason": run.reason if run else "",
-        "values": run.values if run else {},
+        "values": {} if value is None or published is None else {value: published},
     }
 
 
@@ -37,16 +43,23 @@ class Replies:
         self._state = state
         self._producer = producer
         self._fail = fail
+        self.unfit: dict[str, str] = {}
+        """Why the code of now cannot take up runs that stand still, though a resume asks for it. Of live runs only."""
 
     def ended(self, run_id: str) -> None:
         """Tells everyone who waits for a run's end."""
+        self.unfit.pop(run_id, None)
         run = self._state.runs.get(run_id)
         if run is not None:
-            for command, client in run.watchers.items():
+            for client, command in run.watchers.items():
                 self._send(client, reply_body(run_id, run, command))
 
-    def answer(self, client: str, command: str, run_id: str) -> None:
-        self._send(client, reply_body(run_id, self._state.runs.get(run_id), command))
+    def answer(self, client: str, command: str, run_id: str, value: str | None = None) -> None:
+        run = self._state.runs.get(run_id)
+        body = reply_body(run_id, run, command, value)
+        if run is not None and run.status in STILL and run_id in self.unfit:
+            body["reason"] = UNFIT + self.unfit[run_id]
+        self._send(client, body)
 
     def _send(self, client: str, body: dict[str, Any]) -> None:
         near = self._services.clients.get(client)
@@ -57,14 +70,19 @@ class Replies:
         self._append(Topic.REPLIES, client_partition(client, REPLIES_PARTITIONS), value, key=client)
 
     def bury(self, topic: Topic, offset: int, reason: str, value: bytes = b"") -> None:
-        """Appends a dead letter."""
-        letter = {"topic": topic.value, "partition": self._state.number, "offset": offset, "reason": reason}
-        self._append(Topic.DEAD_LETTERS, 0, codec.encode("DeadLetter", letter | {"value": value}))
+        """Appends a dead letter. Of a large value it holds the beginning; the whole lies where the letter says."""
+        kept = value[: self._services.limits.dead_letter_bytes_max]
+        if len(kept) < len(value):
+            reason = f"{reason[: REASON_MAX // 2]} (this is the beginning of its {len(value):,} bytes)"
+        letter = {"topic": topic.value, "partition": self._state.number, "offset": offset, "value": kept}
+        self._append(
+            Topic.DEAD_LETTERS, 0, codec.encode("DeadLetter", letter | {"reason": reason[:REASON_MAX]})
+        )
 
     def _append(self, topic: Topic, partition: int, value: bytes, *, key: str = "") -> None:
         try:
             self._producer.append(topic, partition, value, key=key.encode(), done=self._done)
-        except LogFull as error:  # a client asks again
+        except (LogFull, EntryTooLarge) as error:  # a client asks again
             self._services.trouble(f"nothing could be appended to {topic}", error)
 
     def _done(self, result: int | LogError) -> None:

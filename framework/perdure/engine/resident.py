@@ -9,7 +9,8 @@ from typing import Any
 
 from perdure.authoring.functions import Function
 from perdure.core import ops
-from perdure.core.ops import ASKED, STARTED, Op
+from perdure.core.ops import ASKED, STARTED, EventData, Op
+from perdure.core.state import Item
 from perdure.engine.executions import AnyExecution
 from perdure.execution.model import StepAsk, Turn
 
@@ -49,11 +50,12 @@ class Resident:
     in_flight: list[Step] = field(default_factory=list[Step])
     """Turns in the commit that is appended and not read back."""
     running: dict[str, Running] = field(default_factory=dict[str, Running])
-    delivered: set[int] = field(default_factory=set[int])
+    delivered: set[Item] = field(default_factory=set[Item])
     """Inbox items given to the body by turns that do not count yet."""
     end: Op | None = None
-    """The run's end, held back while attempts are in flight (B2)."""
+    """The run's end, held back while attempts are in flight (B2). The log knows it as `EndHeld`."""
     ended: bool = False
+    """Its body takes nothing more: it has ended, or is parked."""
     busy: bool = False
     """A turn of a `def` body computes in a thread."""
     queue: deque[Op] = field(default_factory=deque[Op])
@@ -96,7 +98,11 @@ class Resident:
 def op_size(op: Op) -> int:
     """About how many bytes an op takes in a record."""
     sizer = _SIZERS.get(op[0])
-    return OP_BYTES + (sizer(op[1]) if sizer is not None else 0)
+    return OP_BYTES + len(op[1].get("key", "")) + (sizer(op[1]) if sizer is not None else 0)
+
+
+def _event(event: EventData) -> int:
+    return OP_BYTES + len(event["name"]) + len(event["id"]) + len(event["key"]) + len(event["data"])
 
 
 def _error(body: Body) -> int:
@@ -116,10 +122,11 @@ _SIZERS: dict[str, Callable[[Body], int]] = {
     ops.RUN_FAILED: _error,
     ops.ATTEMPT_FAILED: _error,
     ops.ASKED: lambda body: sum(len(key) + 2 for key in body["keys"]),
-    ops.EVENTS_SENT: lambda body: sum(OP_BYTES + len(event["data"]) for event in body["events"]),
-    ops.CHILD_ISSUED: lambda body: len(body["event"]["data"]),
-    ops.EVENT_GIVEN: lambda body: len(body["event"]["data"]),
+    ops.EVENTS_SENT: lambda body: sum(map(_event, body["events"])),
+    ops.CHILD_ISSUED: lambda body: _event(body["event"]),
+    ops.EVENT_GIVEN: lambda body: _event(body["event"]),
     ops.SIGNAL_GIVEN: lambda body: len(body["data"]),
     ops.VALUE_SET: lambda body: len(body["value"]),
     ops.CHILD_ENDED: _outcome,
+    ops.END_HELD: lambda body: op_size(body["end"]),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from perdure.core import ops
 from perdure.core.ids import BODY
@@ -13,14 +14,17 @@ from perdure.engine import inbox
 from perdure.engine.attempts import Attempts
 from perdure.engine.commits import Commits
 from perdure.engine.life import Life
-from perdure.engine.resident import Resident, Step
+from perdure.engine.resident import Resident, Step, op_size
+from perdure.engine.resting import Resting
 from perdure.engine.waking import Waking
 from perdure.errors import NonDeterminismError, PerdureError
 from perdure.execution.failures import failure_of
 from perdure.execution.model import Turn
+from perdure.execution.ports import NoThread
 from perdure.execution.sync_execution import SyncExecution
 
 SEEN_WITHIN_US = 250_000
+NO_THREAD_US = 500_000
 
 
 class Residents:
@@ -35,6 +39,7 @@ class Residents:
         self._fresh: deque[tuple[int, Resident]] = deque()
         self.attempts = Attempts(self)
         self.commits = Commits(self)
+        self.resting = Resting(self)
         self._waking = Waking(self)
 
     # ------------------------------------------------------------------ a life
@@ -64,6 +69,7 @@ class Residents:
         resident.dead = True
         self.residents.pop(resident.run_id, None)
         self.commits.forget(resident)
+        self.resting.forget(resident)
         self.services.observers.left(resident.run_id)
         self.attempts.drop(resident)
         if not resident.busy:
@@ -78,11 +84,16 @@ class Residents:
             return
         if self._waking.hold(lambda: self.activate(run_id)):
             return
-        resident = self.residents.get(run_id)
-        if resident is None and not inbox.without_body(self, run):
-            resident = self._waking.wake(run)
+        resident = self._resident(run)
         if resident is not None and run.inbox:
             inbox.deliver(self, run, resident)
+
+    def _resident(self, run: Run) -> Resident | None:
+        """The run's coroutine; None when it needs none, or its code is not here."""
+        resident = self.residents.get(run.id)
+        if inbox.without_body(self, run, resident):
+            return None
+        return resident or self._waking.wake(run)
 
     def absent(self, run_id: str) -> None:
         """The code of a run is not here; the run stays as it is and is tried again (A12)."""
@@ -117,8 +128,8 @@ class Residents:
             return
         if self._waking.hold(lambda: self.fire(run_id, key, due)):
             return
-        resident = self.residents.get(run_id) or self._waking.wake(run)
-        if resident is None:
+        resident = self._resident(run)
+        if resident is None or resident.ended:
             return
         if resident.busy:
             resident.missed.append((key, due))
@@ -159,7 +170,6 @@ class Residents:
             else:
                 self.turned(resident, opening, done)
             return
-        resident.busy = True
 
         def computed(result: Turn | BaseException) -> None:
             resident.busy = False
@@ -175,32 +185,52 @@ class Residents:
                 self.commits.flush()
             self.caught_up(resident)
 
-        self.services.steps.compute(turn, computed)
+        self.in_thread(resident, turn, computed)
+
+    def in_thread(self, resident: Resident, call: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """A `def` body computes. When the system gives no thread for it, it does so a little later."""
+        resident.busy = True
+        try:
+            self.services.steps.compute(call, done)
+        except NoThread as error:
+            self.services.trouble(f"run {resident.run_id} waits for a thread", error)
+
+            def again() -> None:
+                if resident.dead:
+                    resident.execution.teardown()
+                else:
+                    self.in_thread(resident, call, done)
+
+            self.services.clock.call_at(self.services.clock.now() + NO_THREAD_US, again)
 
     def caught_up(self, resident: Resident) -> None:
-        """A thread is through with a run: what came meanwhile is given to it now."""
-        if resident.queue and not resident.dead and not resident.busy:
-            self.release(resident, resident.queue.popleft())
+        """A thread is through with a run: what came meanwhile is given to it now, if the body still waits for it."""
+        while resident.queue and not (resident.dead or resident.busy):
+            op = resident.queue.popleft()
+            if not resident.execution.ended and resident.execution.awaits(op[1]["key"]):
+                self.release(resident, op)
         missed, resident.missed = resident.missed, []
         for key, due in missed:
             if not resident.dead:
                 self.fire(resident.run_id, key, due)
-        run = self.state.runs.get(resident.run_id)
-        if run is not None and run.live and run.inbox and not (resident.dead or resident.busy):
-            inbox.deliver(self, run, resident)
+        if not (resident.dead or resident.busy):
+            self.activate(resident.run_id)
 
     def turned(self, resident: Resident, opening: Op | None, turn: Turn) -> None:
         step = resident.take(opening, turn)
         self.attempts.heed(resident, turn.ops)
         for name, value in turn.values.items():
             step.ops.insert(len(step.ops) - turn.ended, (ops.VALUE_SET, {"name": name, "value": value}))
+        if turn.error is None and not resident.function.is_async:
+            resident.attempts[BODY] = 0  # it got on: what it fails at next has all its tries
         if turn.ended:
             self._end(resident, step, turn)
         self.mark(resident)
         if not resident.careful and not resident.must_commit() and not resident.in_flight:
             self._unseen(resident)
-            self.attempts.start_all(resident, step.asks)
-            step.asks = []
+            if self.state.runs[resident.run_id].status not in STILL:
+                self.attempts.start_all(resident, step.asks)
+                step.asks = []
 
     def _unseen(self, resident: Resident) -> None:
         """A first step needs no record to start; one that takes long gets it, so that people see what runs."""
@@ -211,13 +241,15 @@ class Residents:
 
     def _show(self) -> None:
         now = self.services.clock.now()
-        while self._fresh and self._fresh[0][0] <= now:
-            resident = self._fresh.popleft()[1]
-            if not resident.dead and resident.turns and not resident.in_flight and not resident.must_commit():
-                resident.careful = True
-                self.mark(resident)
-        if self._fresh and self.life.acting:
-            self.services.clock.call_at(self._fresh[0][0], self._show)
+        try:
+            while self._fresh and self._fresh[0][0] <= now:
+                resident = self._fresh.popleft()[1]
+                if not (resident.dead or resident.in_flight or resident.must_commit()) and resident.turns:
+                    resident.careful = True
+                    self.mark(resident)
+        finally:
+            if self._fresh and self.life.acting:
+                self.services.clock.call_at(self._fresh[0][0], self._show)
 
     def _end(self, resident: Resident, step: Step, turn: Turn) -> None:
         """The body has ended. The end counts only when no attempt is in flight."""
@@ -225,6 +257,7 @@ class Residents:
             again = self.attempts.body_failed(resident, turn.error)
             if again is not None:
                 step.ops[-1] = again
+                resident.execution.ended = False
                 return
         resident.ended = True
         end = step.ops.pop()
@@ -236,6 +269,9 @@ class Residents:
                 end = self.parked(resident, "an error left the body", detail)
             else:
                 end[1]["handler"] = function.on_failure.id if function.on_failure is not None else None
+        for key in list(resident.running):
+            self.attempts.abandon(resident, key)
+        step.ops.append((ops.END_HELD, {"end": end}))
         resident.end = end
         self.end_if_quiet(resident)
 
@@ -251,13 +287,17 @@ class Residents:
         self.plain_commit(run, [again])
 
     def end_if_quiet(self, resident: Resident) -> None:
-        """Books the end once the last attempt is over."""
-        if resident.end is not None and not resident.running:
-            end, resident.end = resident.end, None
-            if "time" in end[1]:
-                end[1]["time"] = max(end[1]["time"], resident.time)
-            resident.turns.append(Step([end], [], [], 64))
-            self.mark(resident)
+        """Books the end once the last attempt is over: in place of `EndHeld`, as long as no record says that."""
+        if resident.end is None or resident.running:
+            return
+        (name, body), resident.end = resident.end, None
+        end = name, body | {"time": max(body["time"], resident.time)}  # what is held is state by now
+        last = resident.turns[-1].ops if resident.turns else []
+        if last and last[-1][0] == ops.END_HELD:
+            last[-1] = end
+        else:
+            resident.turns.append(Step([end], [], [], op_size(end)))
+        self.mark(resident)
 
     def _unfit(self, resident: Resident, opening: Op | None, error: PerdureError) -> None:
         """Code and log do not fit, or the body is stuck: the run is parked, visible, and waits for other code."""
@@ -284,22 +324,23 @@ class Residents:
     def accepted(self, run: Run, resident: Resident, steps: Sequence[Step]) -> None:
         """Turns of the run count now: what they asked for starts."""
         if resident.delivered:
-            resident.delivered &= {item.offset for item in run.inbox}
-        if run.status in STILL and resident.ended:
+            resident.delivered.intersection_update(run.inbox)
+        if run.status in STILL and resident.ended and resident.end is None and not resident.due():
             self.let_go(resident)
+            self.activate(run.id)  # a cancel or a resume may have come while it was being parked
             return
         for step in steps:
             if step.asks:
                 self.attempts.start_all(resident, step.asks)
         if not run.live:
             return
-        if any(op[0] == ops.RESUMED_BY_USER for step in steps for op in step.ops):
+        if run.status not in STILL and any(op[0] == ops.RESUMED_BY_USER for step in steps for op in step.ops):
             self._resumed(run, resident)
         if run.inbox:
-            inbox.deliver(self, run, resident)
-        self._check_bounds(run, resident)
-        if resident.function.is_async and resident.idle() and self._rests(run, self.services.clock.now()):
-            self._evict(run, resident)
+            self.activate(run.id)
+        if not resident.dead:
+            self._check_bounds(run, resident)
+            self.resting.consider(run, resident)
 
     def _resumed(self, run: Run, resident: Resident) -> None:
         """The run goes on: its timers count again, and so do its steps."""
@@ -309,29 +350,6 @@ class Residents:
         for key, ask in list(resident.execution.outstanding().items()):
             if key in run.pending and key not in resident.running:
                 self.attempts.start(run, resident, ask)
-
-    def _rests(self, run: Run, now: int) -> bool:
-        """Whether nothing of the run is due soon: it can be made again from the log when something comes."""
-        soon = now + self.services.limits.resident_idle_us_max
-        return bool(run.pending) and all(
-            pending.due > soon if pending.due is not None else pending.kind in ("wait", "signal")
-            for pending in run.pending.values()
-        )
-
-    def _evict(self, run: Run, resident: Resident) -> None:
-        """Lets the coroutine go, and the history to the spill file."""
-        self.let_go(resident)
-        run.history = self.life.spill.put(run.history.copy())
-
-    def crowd(self) -> None:
-        """Keeps the coroutines within their bound: those that only wait are let go, the oldest first."""
-        excess = len(self.residents) - self.services.limits.resident_runs_max
-        if excess <= 0:
-            return
-        for resident in [r for r in self.residents.values() if r.idle() and not r.ended][:excess]:
-            run = self.state.runs[resident.run_id]
-            if all(pending.kind != "step" or pending.due is not None for pending in run.pending.values()):
-                self._evict(run, resident)
 
     def _check_bounds(self, run: Run, resident: Resident) -> None:
         limits = self.services.limits

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from perdure.core import codec
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import CHANNEL, Fact, unpack_channel
+from perdure.core.limits import KB, Limits
 from perdure.engine.life import Life
-from perdure.errors import EncodingError
+from perdure.errors import EncodingError, LogError
 from perdure.logs.contract import Entry, Topic
 
+ENVELOPE_BYTES_MAX = 4 * KB
+"""What an event's name, id, key, version and trace may take beside its data."""
+DUE_EVENTS_MAX = 512
 BACKPRESSURE_US = 20_000
 
 
-def incoming(entry: Entry) -> Incoming:
-    """An entry of the events topic, decoded; `event` is None when it is not an event."""
+def incoming(entry: Entry, limits: Limits) -> Incoming:
+    """An entry of the events topic, decoded; `event` is None when it is not an event, or too large to be one."""
     channel = unpack_channel(entry.headers.get(CHANNEL))
+    if oversized(entry, limits):
+        return Incoming(entry.offset, entry.ts, None, channel)
     try:
         name, body = codec.decode(entry.value)
     except EncodingError:
         name, body = "", {}
     event = body if name == "Event" else None
     return Incoming(entry.offset, entry.ts, event, channel, len(entry.value))  # type: ignore[arg-type]
+
+
+def oversized(entry: Entry, limits: Limits) -> bool:
+    """Whether it has more data, or a longer name, than any event of a client: records that it went into would not fit
+    an entry (A7)."""
+    return len(entry.value) > limits.event_bytes_max + ENVELOPE_BYTES_MAX
 
 
 class Router:
@@ -40,12 +53,12 @@ class Router:
         self._paused = False
         self._waiting = False
         self._configuring = 0
+        self._due_in_flight = False
+        self._crowded = False
 
     def begin(self) -> None:
         self._life.services.follow(Topic.EVENTS, self._life.state.number, self._life.state.next)
         self.configure()
-        for entry in self._life.state.delayed.values():
-            self._life.timers.arm("", "", entry["event"]["ts"])
 
     def close(self) -> None:
         self._ahead.clear()
@@ -69,38 +82,68 @@ class Router:
     def take(self, batch: Sequence[Entry]) -> None:
         """Entries of the events topic, in order."""
         for entry in batch:
-            read = incoming(entry)
+            read = incoming(entry, self._life.services.limits)
             self._ahead.append(read)
             if read.event is None:
-                self._life.replies.bury(
-                    Topic.EVENTS, entry.offset, "this is not an event record", entry.value
-                )
+                self._bury(entry)
         if len(self._ahead) > self._life.services.limits.events_buffered_max and not self._paused:
             self._paused = True
             self._life.services.pause(Topic.EVENTS, self._life.state.number)
+
+    def _bury(self, entry: Entry) -> None:
+        limits = self._life.services.limits
+        reason = "this is not an event record"
+        if oversized(entry, limits):
+            reason = (
+                f"this event has {len(entry.value):,} bytes, its data may have {limits.event_bytes_max:,}"
+            )
+        self._life.replies.bury(Topic.EVENTS, entry.offset, reason, entry.value)
 
     def propose(self) -> None:
         """Routes what was read ahead, unless a record is in flight or the partition has too much to do."""
         state = self._life.state
         if self._in_flight or not self._ahead or not state.config["version"]:
             return
-        if self._overloaded():
+        batch = [] if self._overloaded() else self._batch()
+        if not batch:
             self._later()
             return
-        batch = self._batch()
         self._in_flight = len(batch)
-        self._life.append("Ingest", decide.ingest(state, batch), self._read)
+        while not self._life.append("Ingest", decide.ingest(state, batch), self._read):
+            # Beside the events it names starts and paths, so that its size is known only now.
+            if len(batch) == 1:
+                self._life.replies.bury(Topic.EVENTS, batch[0].offset, "what it starts does not fit a record")
+                self._ahead[0] = batch[0] = replace(batch[0], event=None)
+            batch = batch[: max(len(batch) // 2, 1)]
+            self._in_flight = len(batch)
 
     def _batch(self) -> list[Incoming]:
         limits = self._life.services.limits
         batch: list[Incoming] = []
         size = 0
+        room = limits.delayed_events_max - len(self._life.state.delayed)
         for entry in self._ahead:
             size += entry.size
+            if entry.event is not None and entry.event["ts"] > entry.ts:
+                room -= 1
+                if room < 0:
+                    self._tell_crowded()
+                    break  # those before it do not have to wait for what the partition has no room to keep
             if batch and (size > limits.ingest_bytes_max or len(batch) >= limits.ingest_events_max):
                 break
             batch.append(entry)
         return batch
+
+    def _tell_crowded(self) -> None:
+        if not self._crowded:
+            self._crowded = True
+            number, kept = self._life.state.number, len(self._life.state.delayed)
+            error = LogError(
+                f"{kept} events with a time in the future are kept, and delayed_events_max is reached"
+            )
+            self._life.services.trouble(
+                f"partition {number} holds events back behind one that it has no room to keep", error
+            )
 
     def _read(self, _fact: Fact, void: str | None) -> None:
         count, self._in_flight = self._in_flight, 0
@@ -120,8 +163,7 @@ class Router:
 
     def _overloaded(self) -> bool:
         life, limits = self._life, self._life.services.limits
-        crowded = len(life.state.delayed) >= limits.delayed_events_max
-        return crowded or life.outbox.depth() > limits.outbox_max or life.services.overloaded()
+        return life.outbox.depth() > limits.outbox_max or life.services.overloaded()
 
     def _later(self) -> None:
         if not self._waiting:
@@ -135,7 +177,16 @@ class Router:
             self.propose()
 
     def due(self) -> None:
-        """Delayed events may have come due."""
-        body = decide.due(self._life.state, self._life.services.clock.now())
-        if body is not None:
-            self._life.append("Due", body, lambda _fact, _void: self.due())
+        """Delayed events may have come due. One record of that is in flight at a time, and takes all that it can."""
+        if self._due_in_flight:
+            return
+        state, now, events_max = self._life.state, self._life.services.clock.now(), DUE_EVENTS_MAX
+        while (body := decide.due(state, now, events_max)) is not None:
+            self._due_in_flight = self._life.append("Due", body, self._due_read)
+            if self._due_in_flight or events_max == 1:
+                break
+            events_max //= 2  # the paths that they are paired by do not fit a record
+
+    def _due_read(self, _fact: Fact, _void: str | None) -> None:
+        self._due_in_flight = False
+        self.due()

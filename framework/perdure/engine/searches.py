@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from perdure.core.decide import ingest as decide
+from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Fact
 from perdure.engine.life import Life
+from perdure.engine.pauses import jittered
 from perdure.engine.router import incoming
 from perdure.logs.contract import Entry, Topic
 
@@ -18,6 +21,7 @@ class Searches:
         self._life = life
         self._queue: dict[int, None] = {}
         self._busy = False
+        self._failures: dict[int, int] = {}
 
     def begin(self) -> None:
         for scan_id in self._life.state.scans:
@@ -36,11 +40,27 @@ class Searches:
         self._life.services.spawn(self._step(scan_id), f"search {scan_id}")
 
     async def _step(self, scan_id: int) -> None:
+        try:
+            body = await self._look(scan_id)
+        except Exception as error:  # noqa: BLE001 - of this search alone; it comes again, the others go on
+            services = self._life.services
+            failures = self._failures.get(scan_id, 0)
+            self._failures[scan_id] = failures + 1
+            pause = jittered(failures, services.entropy)
+            services.clock.call_at(services.clock.now() + pause, lambda: self.mark(scan_id))
+            self._done()
+            services.trouble(f"search {scan_id} could not be made and is tried again", error)
+            return
+        self._failures.pop(scan_id, None)
+        if body is None or not self._life.append("Scanned", body, self._read):
+            self._done()
+
+    async def _look(self, scan_id: int) -> dict[str, Any] | None:
+        """The record of the next step; None when the search is over or not ours any more."""
         life = self._life
         scan = life.state.scans.get(scan_id)
         if scan is None:
-            self._done()
-            return
+            return None
         log, number = life.services.log, life.state.number
         start = scan.cursor
         if start < 0:
@@ -49,11 +69,11 @@ class Searches:
         if start < scan.to:
             entries = await log.read(Topic.EVENTS, number, start, life.services.limits.scan_entries_max)
         if not life.acting or life.state.scans.get(scan_id) is not scan:
-            self._done()
-            return
-        cursor = entries[-1].offset + 1 if entries else scan.to
-        body = decide.scanned(life.state, scan_id, scan, [incoming(entry) for entry in entries], cursor)
-        life.append("Scanned", body, self._read)
+            return None
+        limits = life.services.limits
+        batch = within([incoming(entry, limits) for entry in entries], limits.ingest_bytes_max)
+        cursor = batch[-1].offset + 1 if batch else scan.to
+        return decide.scanned(life.state, scan_id, scan, batch, cursor)
 
     def _read(self, _fact: Fact, _void: str | None) -> None:
         self._done()
@@ -61,3 +81,13 @@ class Searches:
     def _done(self) -> None:
         self._busy = False
         self._next()
+
+
+def within(batch: list[Incoming], bytes_max: int) -> list[Incoming]:
+    """As many of them, from the first on, as a record may hold (A7): one at least."""
+    size = 0
+    for count, entry in enumerate(batch):
+        size += entry.size
+        if count and size > bytes_max:
+            return batch[:count]
+    return batch

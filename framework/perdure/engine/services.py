@@ -28,8 +28,8 @@ class Services:
     observers: Observers
     entropy: Callable[[int], bytes]
     """Random bytes, for owner ids and pauses."""
-    config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": []})
-    """The newest definitions in the registry."""
+    config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": [], "limits": {}})
+    """The newest definitions in the registry, and the bounds that hold with them."""
     clients: dict[str, Callable[[dict[str, Any]], None]] = field(
         default_factory=dict[str, Callable[[dict[str, Any]], None]]
     )
@@ -39,6 +39,8 @@ class Services:
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     running: int = 0
     """Attempts handed to the worker and not finished."""
+    swept: int = 0
+    """When this process last trimmed the topics that are nobody's (µs)."""
     strict: bool = False
     """Whether arguments of steps are watched for changes: in tests and in development (A9)."""
     draining: bool = False

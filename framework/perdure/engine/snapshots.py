@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Iterable
 
 from perdure.core.facts import Fact
-from perdure.core.snapshot import SnapshotCut, restore
+from perdure.core.snapshot import SnapshotCut
 from perdure.engine.life import Life
+from perdure.engine.restoring import restored
 from perdure.logs.contract import Topic
 
 ENTITIES_PER_TICK = 500
@@ -28,7 +29,7 @@ class Snapshots:
 
     def close(self) -> None:
         if self._cut is not None:
-            self._life.state.cut = None
+            self._cut.close()
             self._cut = None
 
     def consider(self) -> None:
@@ -41,20 +42,27 @@ class Snapshots:
         """Begins a snapshot of the state as it is now."""
         if self._busy:
             return
-        self._busy = True
         self.tail_bytes = 0
         self._cut = SnapshotCut(self._life.state, self.position)
+        self._busy = True
         self._life.services.soon(self._advance)
 
     def _advance(self) -> None:
-        cut = self._cut
+        cut, services = self._cut, self._life.services
         if cut is None or not self._life.acting:
             return
-        if cut.advance(ENTITIES_PER_TICK):
+        try:
+            complete = cut.advance(ENTITIES_PER_TICK)
+        except Exception as error:  # noqa: BLE001 - the partition goes on without it, and the next one may come through
+            self.close()
+            self._busy = False
+            services.trouble(f"a snapshot of partition {self._life.state.number} was given up", error)
+            return
+        if complete:
             self._cut = None
-            self._life.services.spawn(self._store(cut), f"snapshot of partition {self._life.state.number}")
+            services.spawn(self._store(cut), f"snapshot of partition {self._life.state.number}")
         else:
-            self._life.services.soon(self._advance)
+            services.soon(self._advance)
 
     async def _store(self, cut: SnapshotCut) -> None:
         try:
@@ -71,7 +79,7 @@ class Snapshots:
         self._state_bytes = sum(map(len, cut.chunks))
         await log.put_snapshot(number, name, cut.chunks)
         stored = await log.get_snapshot(number, name)
-        restore(stored)  # verified before anything is trimmed behind it
+        await restored(stored)  # verified before anything is trimmed behind it
         if checksum(stored) != crc or not life.acting:
             self._busy = False
             return

@@ -25,7 +25,7 @@ class Journal(Protocol):
 
     def append(
         self, name: str, body: dict[str, Any], on_read: Callable[[Fact, str | None], None], *, key: str = ""
-    ) -> None: ...
+    ) -> object: ...
 
 
 SUSPECT_FROM = 2

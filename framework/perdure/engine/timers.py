@@ -1,28 +1,87 @@
-"""One heap of due times per partition. Entries are never removed: a stale one finds nothing to do when it fires."""
+"""One heap of due times per partition, with one entry for each that is armed.
+
+What is no longer due stays in the heap and finds nothing to do when it fires; when too much of that has come together,
+the heap is made anew from what the state says.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
+from perdure.core.state import PartitionState
 from perdure.engine.clock import Alarm, Clock
+from perdure.engine.pauses import growing
+
+STALE_SPARE = 1_000
+"""Stale entries that are always allowed beside as many as there are live ones."""
+
+Due = tuple[int, str, str]
+"""When, the run and the key; neither of the two for delayed events."""
+
+
+def dues_of(state: PartitionState) -> Iterator[Due]:
+    """Everything that a partition waits for until some time."""
+    for run in state.live_runs():
+        if run.status == "scheduled":
+            yield run.not_before, run.id, ""
+        for key, pending in run.pending.items():
+            if pending.due is not None:
+                yield pending.due, run.id, key
+    for entry in state.delayed.values():
+        yield entry["event"]["ts"], "", ""
 
 
 class Timers:
-    """Calls `fire(run, key, due)` for what is due, at most `tick_max` in a row, then lets other work pass."""
+    """Calls `fire(run, key, due)` for what is due, at most `tick_max` in a row, then lets other work pass.
 
-    def __init__(self, clock: Clock, fire: Callable[[str, str, int], None], tick_max: int) -> None:
+    One whose `fire` raises is told to `trouble` and comes again after a pause; the others do not notice.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        fire: Callable[[str, str, int], None],
+        tick_max: int,
+        dues: Callable[[], Iterable[Due]],
+        trouble: Callable[[str, BaseException], None],
+    ) -> None:
         self._clock = clock
         self._fire = fire
         self._tick_max = tick_max
-        self._heap: list[tuple[int, str, str]] = []
+        self._dues = dues
+        self._trouble = trouble
+        self._heap: list[tuple[int, Due]] = []
+        self._armed: dict[Due, int] = {}
+        """What is in the heap, and how often it has failed."""
+        self._live = 0
+        """How many were live when the heap was made."""
         self._alarm: Alarm | None = None
         self._armed_for = 0
         self._closed = False
 
+    def begin(self) -> None:
+        """Arms all that the state waits for."""
+        failing = [(at, entry) for at, entry in self._heap if self._armed[entry]]
+        live = dict.fromkeys(self._dues(), 0)
+        kept = [(at, entry) for at, entry in failing if entry in live]
+        for _, entry in kept:
+            live[entry] = self._armed[entry]
+        self._heap = kept + [(entry[0], entry) for entry, failures in live.items() if not failures]
+        self._armed = live
+        heapq.heapify(self._heap)
+        self._live = len(live)
+        self._set_alarm()
+
     def arm(self, run: str, key: str, due: int) -> None:
-        heapq.heappush(self._heap, (due, run, key))
-        if self._heap[0][0] == due:
+        entry = (due, run, key)
+        if entry in self._armed:
+            return
+        if len(self._heap) >= 2 * self._live + STALE_SPARE:
+            self.begin()
+        if entry not in self._armed:
+            self._armed[entry] = 0
+            heapq.heappush(self._heap, (due, entry))
             self._set_alarm()
 
     def next_due(self) -> int | None:
@@ -37,8 +96,10 @@ class Timers:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def _set_alarm(self, *, at: int | None = None) -> None:
-        due = self._heap[0][0] if at is None else at
+    def _set_alarm(self) -> None:
+        if self._closed or not self._heap:
+            return
+        due = self._heap[0][0]
         if self._alarm is not None:
             if self._armed_for <= due:
                 return
@@ -49,10 +110,21 @@ class Timers:
     def _ring(self) -> None:
         self._alarm = None
         now = self._clock.now()
-        for _ in range(self._tick_max):
-            if self._closed or not self._heap or self._heap[0][0] > now:
-                break
-            due, run, key = heapq.heappop(self._heap)
-            self._fire(run, key, due)
-        if self._heap and not self._closed:
+        try:
+            for _ in range(self._tick_max):
+                if self._closed or not self._heap or self._heap[0][0] > now:
+                    break
+                _, entry = heapq.heappop(self._heap)
+                self._attempt(entry, self._armed.pop(entry), now)
+        finally:
             self._set_alarm()
+
+    def _attempt(self, entry: Due, failures: int, now: int) -> None:
+        due, run, key = entry
+        try:
+            self._fire(run, key, due)
+        except Exception as error:  # noqa: BLE001 - of one run, or of its history's file: the others are due as well
+            if entry not in self._armed:
+                self._armed[entry] = failures + 1
+                heapq.heappush(self._heap, (now + growing(failures), entry))
+            self._trouble(f"a timer of run {run or '(delayed events)'} failed and is tried again", error)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from perdure.core import codec, ids
 from perdure.core.facts import Fact
 from perdure.core.state import STILL, Run
 from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
+from perdure.engine.pauses import growing
 from perdure.engine.resident import Resident
 from perdure.errors import PerdureError
 from perdure.execution.conditions import BodyRaised
 from perdure.execution.model import RunStart
 
+STEP_BYTES = 16
 SLICE = 100
 """Runs woken in one go of the event loop after a takeover."""
 
@@ -25,7 +28,8 @@ class Waking:
         self._driver = driver
         self._todo: list[str] = []
         self._careful = False
-        self._noting = False
+        self._noting = 0
+        """Notes that are not read back yet."""
         self._held: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------------ after a claim
@@ -43,10 +47,26 @@ class Waking:
         self._todo = [run.id for run in reversed(busy)]
         self._careful = state.unclean
         if state.unclean and in_flight:
-            self._noting = True
-            self._driver.life.append("Resumed", {"steps": in_flight}, self._noted)
+            self._note(in_flight)
         else:
             self._slice()
+
+    def _note(self, steps: list[dict[str, Any]]) -> None:
+        """Notes what was in flight, in as many records as it takes; what was alone is in the first, which asks (A8)."""
+        life = self._driver.life
+        alone = life.state.alone
+        steps.sort(key=lambda step: ids.idempotency_key(step["run"], step["key"]) != alone)
+        records: list[list[dict[str, Any]]] = [[]]
+        size = 0
+        for step in steps:
+            size += len(step["run"]) + len(step["key"]) + STEP_BYTES
+            if records[-1] and size > life.services.limits.commit_bytes_max:
+                records.append([])
+                size = 0
+            records[-1].append(step)
+        self._noting = len(records)
+        for record in records:
+            life.append("Resumed", {"steps": record}, self._noted)
 
     @property
     def busy(self) -> bool:
@@ -57,16 +77,20 @@ class Waking:
         """Whether nothing may be woken yet, since what was in flight is not noted (A8); then it is done after that."""
         if self._noting:
             self._held.append(later)
-        return self._noting
+        return bool(self._noting)
 
     def _noted(self, _fact: Fact, _void: str | None) -> None:
-        self._noting = False
+        self._noting -= 1
+        if self._noting:
+            return
         held, self._held = self._held, []
         for later in held:
             later()
         self._slice()
 
     def _has_work(self, run: Run) -> bool:
+        if run.held is not None:
+            return True
         if run.status in STILL or run.status == "scheduled":
             return bool(run.inbox)
         return (
@@ -81,8 +105,18 @@ class Waking:
         for _ in range(SLICE):
             if not self._todo or not life.acting:
                 return
-            self._driver.activate(self._todo.pop())
+            self._activate(self._todo.pop())
         self._driver.services.soon(self._slice)
+
+    def _activate(self, run_id: str, failures: int = 0) -> None:
+        """One that fails is told and comes again after a pause; the others behind it are woken all the same."""
+        try:
+            self._driver.activate(run_id)
+        except Exception as error:  # noqa: BLE001 - of this run alone
+            services = self._driver.services
+            services.trouble(f"run {run_id} could not be woken and is tried again", error)
+            again = services.clock.now() + growing(failures)
+            services.clock.call_at(again, lambda: self._activate(run_id, failures + 1))
 
     # ------------------------------------------------------------------ one run
 
@@ -91,8 +125,11 @@ class Waking:
         driver = self._driver
         services = driver.services
         function = services.functions.get(run.function)
+        driver.life.replies.unfit.pop(run.id, None)
         if function is None:
             driver.absent(run.id)
+            if run.status in STILL:
+                self._tell_unfit(run, f"there is no function {run.function!r}")
             return None
         generation, partitions = driver.state.generation, driver.state.partitions
 
@@ -112,12 +149,16 @@ class Waking:
         resident = Resident(run.id, function, execution, max(run.time, run.created, run.not_before))
         resident.careful = self._careful and run.prev < driver.life.since
         driver.residents[run.id] = resident
-        if not run.history:
-            services.observers.begun(run)
-            driver.compute(resident, None, execution.begin)
-        else:
-            services.observers.woken(run)
-            self._replay(run, resident)
+        try:
+            if not run.started:
+                services.observers.begun(run)
+                driver.compute(resident, None, execution.begin)
+            else:
+                services.observers.woken(run)
+                self._replay(run, resident)
+        except BaseException:
+            driver.let_go(resident)  # or what is half awake would be taken for the run
+            raise
         return None if resident.dead else resident
 
     def _replay(self, run: Run, resident: Resident) -> None:
@@ -132,7 +173,6 @@ class Waking:
             else:
                 driver.resume_steps(run, resident)
             return
-        resident.busy = True
 
         def replayed(result: BaseException | None) -> None:
             resident.busy = False
@@ -149,13 +189,19 @@ class Waking:
                 driver.resume_steps(run, resident)
                 driver.caught_up(resident)
 
-        driver.services.steps.compute(lambda: execution.replay(history), replayed)
+        driver.in_thread(resident, lambda: execution.replay(history), replayed)
 
     def _unfit(self, run: Run, resident: Resident, error: PerdureError) -> None:
         """The code of the day does not fit the log: parked, once, until other code or a person comes (A12)."""
         driver = self._driver
         driver.let_go(resident)
         if run.status in STILL:
+            self._tell_unfit(run, str(error))
             return
         parked = driver.parked(resident, error.code, str(error))
         driver.plain_commit(run, [parked])
+
+    def _tell_unfit(self, run: Run, reason: str) -> None:
+        """It is parked already and no record says it again, but a person has asked for it to go on."""
+        self._driver.life.replies.unfit[run.id] = reason
+        self._driver.services.observers.unfit(run, reason)

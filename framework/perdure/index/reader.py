@@ -19,16 +19,19 @@ READ_ENTRIES = 1_000
 
 
 class PartitionReader:
-    """One partition's journal as an outsider folds it."""
+    """One partition's journal as an outsider folds it: by the limits in the log, or by its own to keep more."""
 
-    def __init__(self, number: int, partitions: int, limits: Limits = DEFAULT_LIMITS) -> None:
-        self.state = PartitionState(number, partitions, limits=limits)
+    def __init__(self, number: int, partitions: int, limits: Limits | None = None) -> None:
+        self.state = PartitionState(number, partitions, limits=limits or DEFAULT_LIMITS)
+        self.state.own_limits = limits is not None
         self.ops: dict[str, list[Op]] = {}
         self.position = 0
         self.on_void: Callable[[Entry, str], None] | None = None
 
     def adopt(self, state: PartitionState, position: int) -> None:
         """Goes on from a snapshot: what lies before it is known only as state."""
+        if self.state.own_limits:
+            state.limits, state.own_limits = self.state.limits, True
         self.state, self.position = state, position
         self.ops = {run.id: [op for part in run.history for op in ops_of(part)] for run in state.live_runs()}
 
@@ -55,7 +58,7 @@ class PartitionReader:
 class JournalReader:
     """All partitions of a log, read up to where they end now."""
 
-    def __init__(self, log: Log, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, log: Log, limits: Limits | None = None) -> None:
         self._log = log
         self.partitions = [PartitionReader(n, log.partitions, limits) for n in range(log.partitions)]
 

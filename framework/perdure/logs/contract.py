@@ -162,6 +162,13 @@ class Listener(Protocol):
         """
         ...
 
+    def ended(self, error: LogError) -> None:
+        """This process's connection to the log has failed for good; every partition was `lost` before.
+
+        Nothing comes any more, and every append fails. Only opening the log anew helps, if the reason is gone.
+        """
+        ...
+
     def entries(self, topic: Topic, partition: int, batch: Sequence[Entry]) -> None:
         """The next entries of what is followed: at least one, contiguous with the batch before."""
         ...

@@ -34,6 +34,9 @@ class Observer(Protocol):
     def attempt(self, run: Run, key: str, number: int) -> None:
         """An attempt of a step starts."""
 
+    def unfit(self, run: Run, reason: str) -> None:
+        """A resume asks a run that stands still to go on, and the code of now does not fit its record."""
+
     def lines(self, run: Run, lines: Sequence[Any]) -> None:
         """What the body logged in turns that now count."""
 
@@ -95,6 +98,10 @@ class Observers:
     def attempt(self, run: Run, key: str, number: int) -> None:
         for observer in self._observers:
             observer.attempt(run, key, number)
+
+    def unfit(self, run: Run, reason: str) -> None:
+        for observer in self._observers:
+            observer.unfit(run, reason)
 
     def lines(self, run: Run, lines: Sequence[Any]) -> None:
         if lines:

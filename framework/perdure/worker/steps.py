@@ -128,7 +128,6 @@ class LocalSteps:
 
     def compute(self, fn: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Calls `fn`, a turn of a `def` body, in a thread of its own kind; `done` gets what it returned or raised."""
-        self._turns += 1
 
         def work() -> None:
             result: T | BaseException
@@ -139,6 +138,7 @@ class LocalSteps:
             self._landing.post(partial(self._turned, done, result))
 
         self._turners.submit(work)
+        self._turns += 1
 
     def _turned(self, done: Callable[[T | BaseException], None], result: T | BaseException) -> None:
         self._turns -= 1
@@ -346,7 +346,8 @@ class LocalSteps:
         try:
             left = await self.drain(grace_s)
             if left:
-                _log.warning("%d steps were stopped; they run again when their runs have a new owner", left)
+                steps = "1 step is" if left == 1 else f"{left} steps are"
+                _log.warning("%s given up; a new owner of the runs runs them again", steps)
             self._cut()
             await self._wait_quiet(_CUT_S)
         finally:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from perdure.execution.ports import NoThread
+
 __all__ = ["Threads"]
 
 _log = logging.getLogger("perdure.worker")
@@ -30,7 +32,7 @@ class Threads:
     def submit(self, call: Callable[[], None]) -> None:
         """Has `call` made by one of the threads. It should not raise; what it raises is logged.
 
-        Raises RuntimeError if there is no thread, and the system gives none.
+        Raises NoThread if there is no thread, and the system gives none.
         """
         with self._lock:
             if self._stopped:
@@ -45,9 +47,9 @@ class Threads:
         name = f"{self._name}-{self._count + 1}"
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
-        except RuntimeError:
+        except RuntimeError as error:
             if not self._count:
-                raise
+                raise NoThread(str(error)) from error
         else:
             self._count += 1
 

@@ -121,7 +121,7 @@ def _values(event: EventData, wanted: Iterable[str]) -> list[tuple[str, bytes]]:
             view = paths.event_view(event) if view is None else view
         except EncodingError:
             continue
-        known, value = paths.path_value(view, path)
+        known, value = paths.match_value(view, path)
         if known:
             found.append((path, value))
     return found

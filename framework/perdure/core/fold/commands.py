@@ -8,9 +8,10 @@ from typing import Any
 from perdure.core import effects
 from perdure.core.facts import Fact
 from perdure.core.fold import runs
-from perdure.core.state import Item, PartitionState, Run
+from perdure.core.state import STILL, Item, PartitionState, Run
 
 Body = dict[str, Any]
+RESUME = "perdure.ResumeAsk"
 
 STEERING_ROOM = 16
 """Places beyond the bound of an inbox for cancels and resumes: a run that is full of signals can still be steered."""
@@ -24,7 +25,7 @@ def take(state: PartitionState, fact: Fact) -> str | None:
     if name == "perdure.StartRun":
         return _start(state, fact, run, body)
     if name == "perdure.Query":
-        _query(state, command, run, wait=body["wait"])
+        _query(state, command, run, wait=body["wait"], value=body["value"])
         return None
     _answer(state, command)
     if run is None or not run.live:
@@ -41,17 +42,20 @@ def take(state: PartitionState, fact: Fact) -> str | None:
     return None
 
 
-def _answer(state: PartitionState, command: Body) -> None:
+def _answer(state: PartitionState, command: Body, value: str | None = None) -> None:
     if command["client"] is not None:
-        state.effects.append(effects.Answer(command["client"], command["id"], command["run"]))
+        state.effects.append(effects.Answer(command["client"], command["id"], command["run"], value))
 
 
-def _query(state: PartitionState, command: Body, run: Run | None, *, wait: bool) -> None:
+def _query(
+    state: PartitionState, command: Body, run: Run | None, *, wait: bool, value: str | None = None
+) -> None:
     client = command["client"]
     if not wait or run is None or not run.live or client is None:
-        _answer(state, command)
+        _answer(state, command, value)
         return
-    run.watchers[command["id"]] = client
+    run.watchers.pop(client, None)  # it asks again: the newest come last
+    run.watchers[client] = command["id"]
     if len(run.watchers) > state.limits.watchers_max:  # the oldest asks again
         del run.watchers[next(iter(run.watchers))]
 
@@ -62,10 +66,10 @@ def _start(state: PartitionState, fact: Fact, run: Run | None, body: Body) -> st
         run = runs.create(
             state, fact, command["run"], body["function"], body["event"], tags=dict(body["tags"])
         )
-        void = None
+        void = None if run is not None else "run ended before"
     else:
         void = "run exists"
-    if run is not None and command["client"] is not None:
+    if command["client"] is not None:
         _query(state, command, run, wait=True)
     return void
 
@@ -76,8 +80,25 @@ def _to_inbox(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
 
 
 def _pause(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
+    run.inbox = [item for item in run.inbox if item.name != RESUME]  # what was asked for last is what holds
     if run.status != "parked":
         run.status, run.reason = "paused", body["reason"]
+    state.effects.append(effects.Activate(run.id))
+
+
+def _resume(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
+    if run.status not in STILL:
+        return
+    if run.started:
+        if any(item.name == RESUME for item in run.inbox):
+            state.effects.append(effects.Activate(run.id))
+        else:
+            _to_inbox(state, fact, run, body)
+        return
+    # No record has begun it: it goes back to where it was, and its body need not know.
+    run.status, run.reason = ("scheduled" if run.not_before else "queued"), ""
+    if run.not_before:
+        state.effects.append(effects.Arm(run.id, "", run.not_before))
     state.effects.append(effects.Activate(run.id))
 
 
@@ -85,7 +106,7 @@ _COMMANDS: dict[str, Callable[[PartitionState, Fact, Run, Body], None]] = {
     "perdure.CancelAsk": _to_inbox,
     "perdure.SignalSend": _to_inbox,
     "perdure.PauseAsk": _pause,
-    "perdure.ResumeAsk": _to_inbox,
+    RESUME: _resume,
 }
 
 FOLDED_COMMANDS = frozenset(_COMMANDS) | {"perdure.StartRun", "perdure.Query"}

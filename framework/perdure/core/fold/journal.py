@@ -174,6 +174,8 @@ def _config(state: PartitionState, fact: Fact) -> str | None:
     if fact.body["version"] <= state.config["version"]:
         return "older config"
     state.config = fact.body
+    if not state.own_limits:
+        state.limits = state.limits.folding(fact.body.get("limits", {}))
     state.effects.append(effects.Configured(fact.body["version"]))
     return None
 

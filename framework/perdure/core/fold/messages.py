@@ -7,11 +7,10 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import channels, runs
+from perdure.core.fold import aging, channels, runs
 from perdure.core.state import Cell, Item, PartitionState, Run, Scan, Subscription
 
 Body = dict[str, Any]
-TIME_MAX = 2**63 - 1
 
 
 def take(state: PartitionState, fact: Fact, name: str, body: Body) -> None:
@@ -67,8 +66,13 @@ def _event_matched(state: PartitionState, fact: Fact, name: str, body: Body) -> 
     if run is None or pending is None:
         return
     event_id = body["event"]["id"]
-    waiting = any(item.name == name and item.body["event"]["id"] == event_id for item in run.inbox)
-    if event_id in run.seen or waiting:  # two waits of one run met the same event: the second goes on waiting
+    waiting = next((i for i in run.inbox if i.name == name and i.body["event"]["id"] == event_id), None)
+    if event_id in run.seen or waiting is not None:
+        # Two waits of one run met the same event, or one that was sent twice: this wait goes on, and tells its cell.
+        if event_id in run.seen:
+            run.seen[event_id] = max(run.seen[event_id], body["time"])
+        if waiting is not None:
+            waiting.body = waiting.body | {"time": max(waiting.body["time"], body["time"])}
         runs.subscribe(state, run, body["key"], scan=False)
         return
     _to_inbox(state, run, Item(fact.offset, name, body))
@@ -77,13 +81,13 @@ def _event_matched(state: PartitionState, fact: Fact, name: str, body: Body) -> 
 def _subscribe(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
     where = (body["name"], body["path"], body["value"])
     cell = state.cell(where, make=True) or Cell()
-    sub = Subscription(body["run"], body["key"], body["since"], tuple(body["seen"]))
+    sub = Subscription(body["run"], body["key"], body["since"], dict.fromkeys(body["seen"]))
     for _, kept in cell.kept:
         if _fits(kept, sub):
             _deliver(state, kept, sub)
             return
     cell.subscriptions[sub.run, sub.key] = sub
-    remembered = max(cell.forgotten, state.time - state.limits.kept_event_time_max)
+    remembered = max(cell.forgotten, state.forgotten, state.time - state.limits.kept_event_time_max)
     if body["scan"] or sub.since < remembered:
         search = {"name": body["name"], "path": body["path"], "value": body["value"], "since": sub.since}
         for partition in range(state.partitions):
@@ -117,8 +121,10 @@ def _correlate(state: PartitionState, fact: Fact, _name: str, body: Body) -> Non
     now = max(fact.ts, state.time)  # never going back: the order of `state.kept` is that of its times
     cell.kept.append((now, body))
     state.kept.append((now, where))
+    state.kept_bytes += aging.kept_bytes(body)
     if len(cell.kept) > state.limits.kept_events_max:
-        cell.forgotten = max(cell.forgotten, min(cell.kept.popleft()[1]["time"] + 1, TIME_MAX))
+        gone = aging.drop_oldest(state, cell.kept)
+        cell.forgotten = max(cell.forgotten, min(gone["time"] + 1, aging.TIME_MAX))
     for place in [place for place, sub in cell.subscriptions.items() if _fits(body, sub)]:
         _deliver(state, body, cell.subscriptions.pop(place))
 

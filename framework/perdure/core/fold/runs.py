@@ -7,9 +7,9 @@ from typing import Any
 
 from perdure.core import effects, ids, ops, payload
 from perdure.core.facts import Fact
-from perdure.core.fold import channels
+from perdure.core.fold import aging, channels
 from perdure.core.ops import EventData, Failure, Op
-from perdure.core.state import PartitionState, Pending, Run
+from perdure.core.state import STILL, PartitionState, Pending, Run
 from perdure.errors import EncodingError
 
 Body = dict[str, Any]
@@ -26,13 +26,13 @@ def create(
     tags: dict[str, str] | None = None,
     parent: tuple[str, str] | None = None,
 ) -> Run | None:
-    """Makes a run; None when one of that id exists."""
-    if run_id in state.runs:
+    """Makes a run; None when one of that id exists, or has ended lately."""
+    if run_id in state.runs or aging.has_ended(state, run_id):
         return None
     run = Run(run_id, function, event, fact.ts, fact.offset, time=max(fact.ts, event["ts"]), tags=tags or {})
     if parent:
         run.parent, run.parent_key = parent
-    run.seen[event["id"]] = None
+    run.seen[event["id"]] = max(fact.ts, event["ts"])
     state.runs[run_id] = run
     if event["ts"] > fact.ts:
         run.status, run.not_before = "scheduled", event["ts"]
@@ -90,15 +90,21 @@ def _clear_inbox(state: PartitionState, run: Run, key: str, given: str | None) -
 
 
 def _started(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
-    run.status, run.started = "running", body["time"]
+    run.started = body["time"]
+    if run.status not in STILL:  # it may have been paused before its first commit
+        run.status = "running"
 
 
 def _settled(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     settle(state, run, body["key"])
 
 
-def _event_given(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
-    run.seen[body["event"]["id"]] = None
+def _event_given(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
+    event = body["event"]
+    matched = (
+        i.body["time"] for i in run.inbox if i.name == EVENT_MATCHED and i.body["event"]["id"] == event["id"]
+    )
+    run.seen[event["id"]] = max(matched, default=max(fact.ts, event["ts"]))
     key, pending = body["key"], run.pending.pop(body["key"], None)
     if pending is not None:
         _clear_inbox(state, run, key, body["event"]["id"])
@@ -117,11 +123,15 @@ def _take(run: Run, command: str) -> None:
 
 def _cancel_asked(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     _take(run, body["command"])
+    run.cancels += 1
 
 
 def _resumed(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
-    _take(run, body["command"])
-    run.status, run.reason = "running", ""
+    if any(
+        item.command == body["command"] for item in run.inbox
+    ):  # or a pause came after it and has undone it
+        _take(run, body["command"])
+        run.status, run.reason = "running", ""
 
 
 def _asked(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
@@ -149,7 +159,11 @@ def _wait_opened(state: PartitionState, fact: Fact, run: Run, body: Body) -> Non
 
 
 def subscribe(state: PartitionState, run: Run, key: str, *, scan: bool) -> None:
-    """Tells the wait's cell what the run wants, and what it has had or will be given."""
+    """Tells the wait's cell what the run wants, and what it has had or will be given of that.
+
+    Of what is older than the wait wants, the cell gives it nothing. An event of an id that the run knows can yet come,
+    when it was sent twice: then the run does not take it, counts it by the later time, and tells the cell so.
+    """
     pending = run.pending[key]
     body: Body = {
         "name": pending.name,
@@ -158,8 +172,9 @@ def subscribe(state: PartitionState, run: Run, key: str, *, scan: bool) -> None:
         "run": run.id,
         "key": key,
     }
-    waiting = (item.body["event"]["id"] for item in run.inbox if item.name == EVENT_MATCHED)
-    body |= {"since": pending.since, "seen": list(run.seen | dict.fromkeys(waiting)), "scan": scan}
+    waiting = ((i.body["event"]["id"], i.body["time"]) for i in run.inbox if i.name == EVENT_MATCHED)
+    seen = dict.fromkeys(i for i, time in (*run.seen.items(), *waiting) if time >= pending.since)
+    body |= {"since": pending.since, "seen": list(seen), "scan": scan}
     channels.to_cell_of(state, "perdure.Subscribe", body)
 
 
@@ -251,6 +266,7 @@ def failure_event(run: Run, error: Failure, ts: int) -> EventData:
 def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) -> None:
     run.status = status
     run.ended = fact.ts
+    run.held = None
     run.inbox.clear()
     for key in list(run.pending):
         pending = settle(state, run, key)
@@ -261,6 +277,7 @@ def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) 
         body: Body = {"run": run.parent, "key": run.parent_key, "outcome": outcome}
         channels.to_run(state, run.parent, "perdure.ChildOutcome", body)
     state.ended.append((fact.ts, run.id))
+    state.ended_bytes += aging.run_bytes(run)
     state.effects.append(effects.Ended(run.id))
 
 
@@ -276,6 +293,11 @@ def _attempt_failed(state: PartitionState, _fact: Fact, run: Run, body: Body) ->
 
 def _parked(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     run.status, run.reason = "parked", f"{body['reason']}: {body['detail']}"
+    run.held = None
+
+
+def _end_held(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
+    run.held = body["end"]
 
 
 def _value_set(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
@@ -315,6 +337,7 @@ _OPS: dict[str, Callable[[PartitionState, Fact, Run, Body], None]] = {
     ops.ATTEMPT_FAILED: _attempt_failed,
     ops.PARKED: _parked,
     ops.VALUE_SET: _value_set,
+    ops.END_HELD: _end_held,
 }
 
 FOLDED_OPS = frozenset(_OPS)

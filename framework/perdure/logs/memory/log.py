@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from perdure.errors import EntryTooLarge, LogError, UsageError
@@ -24,10 +23,7 @@ from perdure.logs.memory.faults import Delivery, Fault
 from perdure.logs.memory.group import Seat
 from perdure.logs.memory.net import BATCH_ENTRIES_MAX, Net
 from perdure.logs.memory.store import Flight, Origin, Slot, Tail
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1_000
+from perdure.logs.steady import SteadyClock
 
 
 class MemoryLog:
@@ -35,7 +31,8 @@ class MemoryLog:
 
     `manual`: nothing is delivered on its own; `pending` lists what may happen next, and `perform` makes one
     of it happen. In automatic mode deliveries go by `call_soon`, and faults are armed beforehand with `arm`.
-    `now` is the clock in µs. All calls must come from one event loop thread.
+    `now` is the clock in µs, the wall clock
+    when None. All calls must come from one event loop thread.
     """
 
     def __init__(
@@ -43,14 +40,14 @@ class MemoryLog:
         partitions: int = 8,
         *,
         manual: bool = False,
-        now: Callable[[], int] = _wall_clock,
+        now: Callable[[], int] | None = None,
         entry_bytes_max: int = 4 * 1024 * 1024,
         waiting_entries_max: int = 100_000,
         revoke_us: int = 10_000_000,
     ) -> None:
         if partitions < 1:
             raise UsageError(f"a log has at least 1 partition, not {partitions}")
-        self._net = Net(partitions, manual, now, revoke_us)
+        self._net = Net(partitions, manual, SteadyClock() if now is None else now, revoke_us)
         self._names = itertools.count()
         self._process = f"p{next(self._names)}"
         self._entry_bytes_max = entry_bytes_max

@@ -24,6 +24,8 @@ from perdure.logs.sqlite.doorbell import Doorbell
 from perdure.logs.sqlite.membership import Membership
 from perdure.logs.sqlite.neighbours import SharedClock, SharedDirectory, WriterQueue
 from perdure.logs.sqlite.tails import Tails
+from perdure.logs.sqlite.trials import Trials
+from perdure.logs.sqlite.wal import WalKeeper
 
 GROUP_ENTRIES_MAX: Final = 1_024
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -95,7 +97,10 @@ class Committer:
         self._stopping = False
         self._draining = False
         self._some_poisoned = False
-        self._wal_over = False
+        self._wal = WalKeeper(self._connection, settings.path)
+        self._reading = Trials(f"the log {settings.path} cannot be read")
+        self._meeting = Trials(f"the workers on {settings.path} cannot meet in {shared.root}")
+        self._calling = Trials(f"the log {settings.path} cannot do what it was asked for")
         self._ended = asyncio.Event()
         self._loop = loop
         self._wake_fd, self._waker_fd = os.pipe()
@@ -165,9 +170,7 @@ class Committer:
             self._end(failure)
 
     def _turn(self) -> None:
-        if self._wal_over and not self._draining:
-            self._wal_over = not files.restart_wal(self._connection)
-        else:
+        if not self._wal.over or self._draining:
             group = self._take()
             if group:
                 self._commit(group)
@@ -179,12 +182,11 @@ class Committer:
             self._sleep()
 
     def _read(self) -> bool:
-        try:
+        if not self._reading.due:
+            return False
+        with self._reading.tried():
             return self.tails.read(self._connection, self.bridge.batches)
-        except sqlite3.Error as error:
-            if files.is_busy(error):
-                return False  # again at the next look
-            raise
+        return False
 
     def _take(self) -> list[Append]:
         """The appends that go into one transaction; what is to be called is called on the way."""
@@ -197,7 +199,8 @@ class Committer:
                 group.append(item)
                 size += item.size
             else:
-                item()
+                with self._calling.tried():
+                    item()
         return group
 
     def _commit(self, group: list[Append]) -> None:
@@ -286,16 +289,18 @@ class Committer:
         """What has to be looked at now and then: other processes' commits and members, and how the loop
         is.
         """
-        if self.tails.slots:
-            version = rows.data_version(self._connection)
-            if version != self._tails_version:
-                self._tails_version = version
-                self.tails.may_have_grown()
-        self._wal_over = files.wal_bytes(self._settings.path) > files.WAL_BYTES_MAX
+        if self.tails.slots and self._reading.due:
+            with self._reading.tried():
+                version = rows.data_version(self._connection)
+                if version != self._tails_version:
+                    self._tails_version = version
+                    self.tails.may_have_grown()
+        self._wal.look()
         settled = True
-        if self.membership.seats:
-            well = not self.bridge.stalled(self._settings.stall_us)
-            settled = self.membership.tick(well)
+        if self.membership.seats and self._meeting.due:
+            with self._meeting.tried():
+                well = not self.bridge.stalled(self._settings.stall_us)
+                settled = self.membership.tick(well)
         if self.bridge.idle and time.monotonic_ns() >= self._ping_at_ns:
             self._ping_at_ns = time.monotonic_ns() + PING_US * 1_000
             self.bridge.hand_over(ping=True)
@@ -312,7 +317,7 @@ class Committer:
 
     def _sleep(self) -> None:
         self._asleep = True
-        if self._inbox and not self._wal_over:
+        if self._inbox and not self._wal.over:
             self._asleep = False
             return
         wait_ms = max(0, (self._look_at_ns - time.monotonic_ns()) // 1_000_000 + 1)
@@ -330,7 +335,8 @@ class Committer:
     def _end(self, failure: LogError) -> None:
         self.failure = failure
         if not self._stopping:
-            self.bridge.notices.append(lambda: self.bridge.report("the log's thread", failure))
+            context = {"message": f"the log {self._settings.path} has failed for good", "exception": failure}
+            self.bridge.notices.append(lambda: self._loop.call_exception_handler(context))
         while self._inbox:
             item = self._inbox.popleft()
             if isinstance(item, Append) and item.done is not None:
@@ -338,6 +344,8 @@ class Committer:
         for seat in self.membership.seats:
             for partition in seat.held:
                 seat.events.lost(partition)
+            if not self._stopping:
+                seat.events.ended(failure)
             seat.events.left()
         self.membership.close()
         self.bell.ring()

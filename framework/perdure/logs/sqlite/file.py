@@ -15,7 +15,11 @@ FORMAT: Final = 1
 PARTITIONS: Final = 8
 BUSY_MS: Final = 2_000
 CHECKPOINT_PAGES: Final = 1_000
+CHECKPOINT_MS: Final = 50
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024
+"""From here on the write-ahead log is begun anew as soon as nobody reads in it."""
+WAL_BYTES_LIMIT: Final = 1024 * 1024 * 1024
+"""Here appends wait until that has worked."""
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
@@ -25,7 +29,10 @@ def resolve(path: str | os.PathLike[str]) -> Path:
         raise UsageError(f"{text!r} is not a path for a log")
     file = Path(os.path.realpath(text))
     try:
+        made = not file.parent.exists()
         file.parent.mkdir(parents=True, exist_ok=True)
+        if made and file.parent.name == ".perdure":
+            (file.parent / ".gitignore").write_text("*\n")  # nobody wants a log in a repository
     except OSError as error:
         raise LogError(f"cannot make the directory of the log {file}: {error.strerror}") from error
     if file.is_dir():
@@ -146,9 +153,13 @@ def wal_bytes(file: Path) -> int:
         return 0
 
 
-def restart_wal(connection: sqlite3.Connection) -> bool:
+def restart_wal(connection: sqlite3.Connection, patience_ms: int) -> bool:
     """Move all of the write-ahead log into the file and empty it; False while a reader still needs it."""
-    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.execute(f"PRAGMA busy_timeout={patience_ms}")
+    try:
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     return not busy
 
 

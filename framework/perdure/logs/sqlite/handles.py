@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from perdure.errors import UsageError
+from perdure.errors import LogError, UsageError
 from perdure.logs.contract import NO_HEADERS, Done, Entry, Listener, Sink, Topic
 from perdure.logs.sqlite.committer import Committer, Origin
 from perdure.logs.sqlite.membership import Seat
@@ -188,6 +188,9 @@ class SqliteMember:
 
     def left(self) -> None:
         self._notify(self._left.set)
+
+    def ended(self, error: LogError) -> None:
+        self._notify(lambda: self._listener.ended(error))
 
     def _notify(self, notice: Callable[[], None]) -> None:
         self._log.committer.bridge.notices.append(notice)

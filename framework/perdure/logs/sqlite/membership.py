@@ -19,14 +19,15 @@ import secrets
 import struct
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Protocol, cast
 
 from perdure.errors import LogError
 from perdure.logs.sharing import fair_share
-from perdure.logs.sqlite.neighbours import SharedDirectory
+from perdure.logs.sqlite.neighbours import Lock, SharedDirectory, boot_id
 
 _STATE: Final = struct.Struct("<36sQ?")  # boot id, last beat in monotonic ns, whether it is leaving
+PATIENCE_NS: Final = 2_000_000_000
+"""Whoever leaves waits so long for what it has to say to the others."""
 
 
 class SeatEvents(Protocol):
@@ -36,14 +37,7 @@ class SeatEvents(Protocol):
     def revoke(self, partition: int) -> None: ...
     def lost(self, partition: int) -> None: ...
     def left(self) -> None: ...
-
-
-def boot_id() -> bytes:
-    """One value from a start of the machine to the next."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36]
-    except OSError:
-        return b"unknown"
+    def ended(self, error: LogError) -> None: ...
 
 
 class Seat:
@@ -60,8 +54,8 @@ class Seat:
         self._path = shared.members / self.name
         new = shared.root / f"new-{self.name}"
         try:
-            self._fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)  # held before others can see it
+            self._lock = Lock(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            self._lock.take()  # held before others can see it
             self.beat()
             os.rename(new, self._path)
         except OSError as error:
@@ -69,12 +63,12 @@ class Seat:
 
     def beat(self) -> None:
         """Seen well just now."""
-        os.pwrite(self._fd, _STATE.pack(self._boot.ljust(36), time.monotonic_ns(), self.leaving), 0)
+        os.pwrite(self._lock.fd, _STATE.pack(self._boot.ljust(36), time.monotonic_ns(), self.leaving), 0)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self._path)
-        os.close(self._fd)
+        self._lock.close()
 
 
 class Membership:
@@ -89,71 +83,104 @@ class Membership:
         self._lease_ns = lease_us * 1_000
         self._changed = changed
         self._boot = boot_id()
-        self._lock = shared.open("assignment.lock")
+        self._lock = shared.lock("assignment.lock")
+        self._settled_ns = time.monotonic_ns()
         self._path = shared.root / "assignment"
 
     def join(self, events: SeatEvents) -> Seat:
         seat = Seat(self._shared, events, self._boot)
+        if not self.seats:
+            self._settled_ns = time.monotonic_ns()
         self.seats.append(seat)
         self._changed()
         return seat
 
     def tick(self, well: bool) -> bool:
         """Look at the group, take what is due and give what is asked; False when its lock was taken, so:
-        again soon.
+        again soon. Raises `OSError` when the directory cannot be written; nothing has changed then.
 
         `well`: this process's event loop takes what it is handed, so its leases may be renewed.
         """
-        if well:
-            for seat in self.seats:
-                seat.beat()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        try:
-            changed = self._settle(well)
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-        for seat in [seat for seat in self.seats if seat.leaving and not seat.held]:
-            self.seats.remove(seat)
-            seat.close()
-            seat.events.left()
-            changed = True
-        if changed:
+            if well:
+                for seat in self.seats:
+                    seat.beat()
+            if not self._lock.take_now():
+                self._leave_unsettled()
+                return False
+            try:
+                changed = self._settle(well)
+            finally:
+                self._lock.free()
+        except OSError:
+            self._leave_unsettled()
+            raise
+        self._settled_ns = time.monotonic_ns()
+        if self._dismiss() or changed:
             self._changed()
         return True
 
+    def _dismiss(self) -> bool:
+        """Those that leave and have nothing any more are gone; whether there were some."""
+        gone = [seat for seat in self.seats if seat.leaving and not seat.held]
+        for seat in gone:
+            self.seats.remove(seat)
+            seat.close()
+            seat.events.left()
+        return bool(gone)
+
+    def _leave_unsettled(self) -> None:
+        """The lock is that of a process which is stopped, or the directory cannot be written. After some patience who
+        leaves does so all the same: its partitions come free since it is no member any more.
+        """
+        if time.monotonic_ns() - self._settled_ns < PATIENCE_NS:
+            return
+        for seat in [seat for seat in self.seats if seat.leaving]:
+            seat.held -= seat.released
+            for partition in seat.held - seat.revoking:
+                seat.revoking.add(partition)
+                seat.events.revoke(partition)
+        self._dismiss()
+
     def _settle(self, well: bool) -> bool:
-        owners = self._read()
-        before = dict(owners)
+        before = self._read()
+        owners = before.copy()
         for seat in self.seats:
-            self._settle_losses(seat, owners)
+            for partition in seat.released:
+                if owners.get(partition) == seat.name:
+                    del owners[partition]
         sharing, keeping = self._members()
         share = fair_share(sorted(sharing), owners, self._partitions)
         mine = {seat.name: seat for seat in self.seats}
+        taken: list[tuple[Seat, int]] = []
+        asked: list[tuple[Seat, int]] = []
         for partition in range(self._partitions):
             owner, heir = owners.get(partition), share.get(partition)
             if owner in mine:
                 seat = mine[owner]
                 if owner != heir and (heir is not None or seat.leaving) and partition not in seat.revoking:
-                    seat.revoking.add(partition)
-                    seat.events.revoke(partition)
+                    asked.append((seat, partition))
             elif well and heir in mine and owner not in keeping:
                 owners[partition] = heir
-                mine[heir].held.add(partition)
-                mine[heir].events.assigned(partition)
+                taken.append((mine[heir], partition))
         if owners != before:
             self._write(owners)
+        # It stands: from here on nothing may fail.
+        for seat in self.seats:
+            self._settle_losses(seat, before)
+        for seat, partition in asked:
+            seat.revoking.add(partition)
+            seat.events.revoke(partition)
+        for seat, partition in taken:
+            seat.held.add(partition)
+            seat.events.assigned(partition)
         return owners != before
 
     @staticmethod
     def _settle_losses(seat: Seat, owners: dict[int, str]) -> None:
-        for partition in seat.released:
-            if owners.get(partition) == seat.name:
-                del owners[partition]
-            seat.held.discard(partition)
-            seat.revoking.discard(partition)
+        """`owners`: as others have left it."""
+        seat.held -= seat.released
+        seat.revoking -= seat.released
         seat.released.clear()
         for partition in [p for p in seat.held if owners.get(p) != seat.name]:
             seat.held.discard(partition)
@@ -220,4 +247,4 @@ class Membership:
         for seat in self.seats:
             seat.close()
         self.seats.clear()
-        os.close(self._lock)
+        self._lock.close()

@@ -5,16 +5,73 @@ Nothing in there is data: it may be deleted when no process has the log open.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
 import struct
 import time
+import weakref
 from pathlib import Path
+from typing import Final
 
 from perdure.errors import LogError
+from perdure.logs.steady import steady_us
 
 _U64 = struct.Struct("<Q")
+_BOOT_BYTES: Final = 36
+
+
+def boot_id() -> bytes:
+    """One value from a start of the machine to the next; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:_BOOT_BYTES]
+    except OSError:
+        return b""
+
+
+class Lock:
+    """An open file, and `flock` on it.
+
+    The lock is that of the open file, which a forked child has too: alone, it would keep what this process held when
+    it was killed. So a child closes its side at once. What is executed in the child instead never had it (O_CLOEXEC).
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        _locks.add(self)
+
+    def take(self) -> None:
+        """Waits for as long as it takes."""
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def take_now(self) -> bool:
+        """Whether it was free."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def free(self) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    for lock in list(_locks):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 class SharedDirectory:
@@ -32,6 +89,10 @@ class SharedDirectory:
                 f"cannot make the directory {self.root} beside the log: {error.strerror}."
                 " Processes meet there; make its parent writable, or put the log elsewhere"
             ) from error
+
+    def lock(self, name: str) -> Lock:
+        """The lock of this name."""
+        return Lock(self.open(name))
 
     def open(self, name: str) -> int:
         """A file of the directory, made when it is missing, as a descriptor for reading and writing."""
@@ -52,25 +113,35 @@ class WriterQueue:
     """
 
     def __init__(self, shared: SharedDirectory) -> None:
-        self._fd = shared.open("writers.lock")
+        self._lock = shared.lock("writers.lock")
 
     def __enter__(self) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._lock.take()
 
     def __exit__(self, *exc: object) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._lock.free()
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._lock.close()
 
 
 class SharedClock:
-    """The wall clock in µs, made never to go back for all processes on this file: they share the last time
-    stamped.
+    """The clock of all processes on this file, in µs: the wall clock, made never to go back.
+
+    When the wall clock is set back, this one goes on from where it was, a little more slowly, until the other has
+    caught up. So it is never early by its own time, and stands still never: what was to happen in a second does. The
+    file holds one number: what the clock that goes slowly showed when the machine was started, by the last stamp.
     """
 
     def __init__(self, shared: SharedDirectory) -> None:
-        fd = shared.open("clock")
+        boot = boot_id()
+        self._ticks = bool(boot)  # else the number may be of an earlier start, whose ticks are not comparable
+        name = f"clock-{boot.decode()}" if boot else "clock"
+        for other in shared.root.glob("clock*"):
+            if other.name != name:
+                with contextlib.suppress(OSError):
+                    other.unlink()  # of an earlier start
+        fd = shared.open(name)
         try:
             if os.fstat(fd).st_size < _U64.size:
                 os.ftruncate(fd, _U64.size)
@@ -78,19 +149,24 @@ class SharedClock:
         finally:
             os.close(fd)
 
+    def _slow(self) -> int:
+        return steady_us(time.monotonic_ns()) if self._ticks else 0
+
     def now(self) -> int:
-        return max(_U64.unpack_from(self._last)[0], time.time_ns() // 1_000)
+        return max(_U64.unpack_from(self._last)[0] + self._slow(), time.time_ns() // 1_000)
 
     def stamp(self) -> int:
         """The time for entries that are about to be written. Only for whom the writers' queue has let in."""
-        ts = self.now()
-        _U64.pack_into(self._last, 0, ts)
+        slow = self._slow()
+        ts = max(_U64.unpack_from(self._last)[0] + slow, time.time_ns() // 1_000)
+        _U64.pack_into(self._last, 0, ts - slow)
         return ts
 
     def at_least(self, ts: int) -> None:
-        """An entry of this time was found in the file."""
-        if ts > _U64.unpack_from(self._last)[0]:
-            _U64.pack_into(self._last, 0, ts)
+        """An entry of this time was found in the file. Only for whom the writers' queue has let in."""
+        slow = self._slow()
+        if ts > _U64.unpack_from(self._last)[0] + slow:
+            _U64.pack_into(self._last, 0, ts - slow)
 
     def close(self) -> None:
         self._last.close()

@@ -1,0 +1,56 @@
+"""Drops what the topics beside the journal have kept for long enough: events, answers to clients, dead letters."""
+
+from __future__ import annotations
+
+from perdure.core.limits import MINUTE_US
+from perdure.engine.life import Life
+from perdure.logs.contract import REPLIES_PARTITIONS, Topic
+
+SWEEP_US = 10 * MINUTE_US
+
+
+class Keeping:
+    """The sweeping side of one claim's life. It sweeps after something has happened, since else nothing grows.
+
+    A partition's owner trims the events of that partition. The topics that belong to nobody are trimmed by every
+    process now and then, whatever it owns.
+    """
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._swept = 0
+
+    def consider(self) -> None:
+        now = self._life.services.clock.now()
+        if now - self._swept >= SWEEP_US:
+            self._swept = now
+            self._life.services.spawn(self._sweep(now), f"trim of events {self._life.state.number}")
+
+    async def _sweep(self, now: int) -> None:
+        services = self._life.services
+        await self._events()
+        if now - services.swept < SWEEP_US:
+            return
+        services.swept = now
+        for number in range(REPLIES_PARTITIONS):
+            await self._trim(Topic.REPLIES, number, services.limits.reply_time_max)
+        await self._trim(Topic.DEAD_LETTERS, 0, services.limits.dead_letter_time_max)
+
+    async def _events(self) -> None:
+        """What is ingested, old enough, and not what a search under way has still to read."""
+        log, state = self._life.services.log, self._life.state
+        before = state.next
+        for scan in list(state.scans.values()):
+            start = scan.cursor
+            if start < 0:
+                start = await log.offset_at(Topic.EVENTS, state.number, scan.since)
+            before = min(before, start)
+        await self._trim(Topic.EVENTS, state.number, self._life.services.limits.event_time_max, before)
+
+    async def _trim(self, topic: Topic, number: int, time_max: int, before: int | None = None) -> None:
+        log = self._life.services.log
+        old = await log.offset_at(topic, number, log.now() - time_max)
+        before = old if before is None else min(old, before)
+        first, _ = await log.bounds(topic, number)
+        if before > first and self._life.acting:
+            await log.trim(topic, number, before)

@@ -1,0 +1,19 @@
+"""A snapshot's state, made in slices that let the event loop go on in between: it may have a hundred thousand runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.core.snapshot import Restoring
+from perdure.core.state import PartitionState
+
+
+async def restored(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[PartitionState, int]:
+    """What `perdure.core.snapshot.restore` returns and raises."""
+    restoring = Restoring(limits)
+    for chunk in chunks:
+        restoring.take(chunk)
+        await asyncio.sleep(0)
+    return restoring.done()
