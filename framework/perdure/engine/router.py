@@ -6,38 +6,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from perdure.core import codec
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
-from perdure.core.facts import CHANNEL, Fact, unpack_channel
-from perdure.core.limits import KB, Limits
+from perdure.core.facts import Fact
+from perdure.engine.arriving import incoming
 from perdure.engine.life import Life
-from perdure.errors import EncodingError, LogError
+from perdure.errors import LogError
 from perdure.logs.contract import Entry, Topic
 
-ENVELOPE_BYTES_MAX = 4 * KB
-"""What an event's name, id, key, version and trace may take beside its data."""
 DUE_EVENTS_MAX = 512
 BACKPRESSURE_US = 20_000
-
-
-def incoming(entry: Entry, limits: Limits) -> Incoming:
-    """An entry of the events topic, decoded; `event` is None when it is not an event, or too large to be one."""
-    channel = unpack_channel(entry.headers.get(CHANNEL))
-    if oversized(entry, limits):
-        return Incoming(entry.offset, entry.ts, None, channel)
-    try:
-        name, body = codec.decode(entry.value)
-    except EncodingError:
-        name, body = "", {}
-    event = body if name == "Event" else None
-    return Incoming(entry.offset, entry.ts, event, channel, len(entry.value))  # type: ignore[arg-type]
-
-
-def oversized(entry: Entry, limits: Limits) -> bool:
-    """Whether it has more data, or a longer name, than any event of a client: records that it went into would not fit
-    an entry (A7)."""
-    return len(entry.value) > limits.event_bytes_max + ENVELOPE_BYTES_MAX
 
 
 class Router:
@@ -81,23 +59,15 @@ class Router:
 
     def take(self, batch: Sequence[Entry]) -> None:
         """Entries of the events topic, in order."""
+        services = self._life.services
         for entry in batch:
-            read = incoming(entry, self._life.services.limits)
+            read = incoming(entry, self._life.state.number, services.limits)
             self._ahead.append(read)
             if read.event is None:
-                self._bury(entry)
+                self._life.replies.bury(Topic.EVENTS, entry.offset, read.reason, entry.value)
         if len(self._ahead) > self._life.services.limits.events_buffered_max and not self._paused:
             self._paused = True
             self._life.services.pause(Topic.EVENTS, self._life.state.number)
-
-    def _bury(self, entry: Entry) -> None:
-        limits = self._life.services.limits
-        reason = "this is not an event record"
-        if oversized(entry, limits):
-            reason = (
-                f"this event has {len(entry.value):,} bytes, its data may have {limits.event_bytes_max:,}"
-            )
-        self._life.replies.bury(Topic.EVENTS, entry.offset, reason, entry.value)
 
     def propose(self) -> None:
         """Routes what was read ahead, unless a record is in flight or the partition has too much to do."""

@@ -8,9 +8,9 @@ from typing import Any
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Fact
+from perdure.engine.arriving import incoming
 from perdure.engine.life import Life
 from perdure.engine.pauses import jittered
-from perdure.engine.router import incoming
 from perdure.logs.contract import Entry, Topic
 
 
@@ -71,7 +71,7 @@ class Searches:
         if not life.acting or life.state.scans.get(scan_id) is not scan:
             return None
         limits = life.services.limits
-        batch = within([incoming(entry, limits) for entry in entries], limits.ingest_bytes_max)
+        batch = within([incoming(entry, number, limits) for entry in entries], limits.ingest_bytes_max)
         cursor = batch[-1].offset + 1 if batch else scan.to
         return decide.scanned(life.state, scan_id, scan, batch, cursor)
 

@@ -25,6 +25,8 @@ class Incoming:
     channel: tuple[str, int] | None = None
     """Set on the engine's own events: their origin and number, by which re-sends are dropped."""
     size: int = 0
+    reason: str = ""
+    """Why it cannot be read."""
 
 
 def ingest(state: PartitionState, batch: Sequence[Incoming]) -> Body:
