@@ -60,6 +60,15 @@ async def send(app: App, name: str, n: int) -> None:
         ledger.write("accepted", {"id": f"{run_id} signal", "name": name, "n": n})
 
 
+def _killing(folder: str) -> Any:
+    """How a process on this log is killed or paused from within."""
+    if not (Path(folder) / "kafka").exists():
+        return killing
+    from tests.crash import killing_on_kafka
+
+    return killing_on_kafka
+
+
 # --- the lives --------------------------------------------------------------------------------------------------------
 
 
@@ -72,7 +81,7 @@ def whole(
 ) -> int:
     """A service's whole life: sends, works until all has ended, leaves. Killed after its n-th durable write."""
     if kill_at is not None:
-        killing.kill_after_write(kill_at, heard=heard)
+        _killing(folder).kill_after_write(kill_at, heard=heard)
     return asyncio.run(_whole(folder, items, options))
 
 
@@ -98,7 +107,7 @@ def work(
 ) -> int:
     """A worker, until it is told to stop. `zombie`: its pausing step pauses it; `disk_s`: how slow its disk is."""
     if zombie:
-        service.on_pause = killing.Zombie().pause
+        service.on_pause = _killing(folder).Zombie().pause
     if disk_s:
         killing.slow_disk(disk_s)
     start, drain = Engine.start, Engine.drain

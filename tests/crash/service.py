@@ -10,10 +10,12 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from perdure import App, Context, FailureContext, Retry, SyncContext
 from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.logs.contract import Log
 from perdure.logs.sqlite import SqliteLog
 from tests.crash import ledger
 from tests.crash.ledger import effect
@@ -297,6 +299,18 @@ def _declared() -> App:
     return app
 
 
+def log_of(folder: str | Path, *, partitions: int = 2, lease_s: float = 10.0) -> Log:
+    """The log of a folder: the file there, or the one on Kafka that a file `kafka` names."""
+    named = Path(folder) / "kafka"
+    if not named.exists():
+        return SqliteLog(f"{folder}/log.db", partitions=partitions, lease_us=int(lease_s * 1e6))
+    from perdure.logs.kafka import KafkaLog, KafkaSettings, Timing
+
+    servers, namespace = named.read_text().split("/")
+    timing = Timing(session_s=lease_s, stall_s=lease_s, revoke_s=lease_s)
+    return KafkaLog(KafkaSettings(servers, namespace, "crash"), create=partitions, timing=timing)
+
+
 _DECLARED = _declared()
 """Declared once, before the fork: to read the sources of all bodies takes longer than most lives."""
 
@@ -305,8 +319,7 @@ def app_on(
     folder: str, *, partitions: int = 2, lease_s: float = 10.0, limits: Limits = DEFAULT_LIMITS
 ) -> App:
     """The app, on the log of this folder."""
-    log = SqliteLog(f"{folder}/log.db", partitions=partitions, lease_us=int(lease_s * 1e6))
-    app = App("crash", log=log, limits=limits)
+    app = App("crash", log=log_of(folder, partitions=partitions, lease_s=lease_s), limits=limits)
     for function in _DECLARED.functions:
         if app.functions.get(function.id) is None:  # handlers come with their functions
             app.functions.add(function)

@@ -15,11 +15,10 @@ from perdure.core.fold import fold
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.state import PartitionState, Run
 from perdure.index.reader import JournalReader
-from perdure.logs.contract import Entry, Topic
-from perdure.logs.sqlite import SqliteLog
+from perdure.logs.contract import Entry, Log, Topic
 from tests.crash import ledger
 from tests.crash.lives import end_of
-from tests.crash.service import End
+from tests.crash.service import End, log_of
 
 OUTCOMES = frozenset(
     {ops.STEP_DONE, ops.STEP_FAILED, ops.TIMER_FIRED, ops.EVENT_GIVEN, ops.SIGNAL_GIVEN, ops.CHILD_ENDED}
@@ -98,7 +97,7 @@ def read(folder: Path, limits: Limits = DEFAULT_LIMITS) -> Story:
 
 
 async def _read(folder: Path, limits: Limits) -> Story:
-    log = SqliteLog(folder / "log.db")
+    log = log_of(folder)
     await log.open()
     try:
         story = Story()
@@ -116,7 +115,7 @@ async def _read(folder: Path, limits: Limits) -> Story:
     return story
 
 
-async def everything(log: SqliteLog, topic: Topic, partition: int) -> list[Entry]:
+async def everything(log: Log, topic: Topic, partition: int) -> list[Entry]:
     """All entries of a partition."""
     entries: list[Entry] = []
     while batch := await log.read(topic, partition, entries[-1].offset + 1 if entries else 0, 1_000):
