@@ -159,11 +159,12 @@ class World:
             worker = self.joining.pop(task, None)
             if worker is None:
                 self._clients.remove(task)
-            if (error := task.exception()) is None:
+            error, killed = task.exception(), worker is not None and worker not in self.workers
+            if killed or error is None:
                 continue
             if not isinstance(error, LogError):
                 raise error
-            if worker in self.workers:
+            if worker is not None:
                 await self.crash(worker)  # it could not join; whoever looks after it starts it again
 
     def deliverable(self) -> list[Delivery]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import doctor, events, running, runs
+from perdure.cli import doctor, events, running, runs, topics
 from perdure.cli.commands import Group
 from perdure.errors import PerdureError
 
@@ -76,3 +76,4 @@ running.add_to(app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(events.app, name="events")
 doctor.add_to(app)
+topics.add_to(app)

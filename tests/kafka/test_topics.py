@@ -1,0 +1,127 @@
+"""`perdure topics`, and what opening a log says about its topics, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import uuid
+from urllib.parse import urlsplit
+
+import pytest
+
+from perdure import App, Context, LogError
+from perdure.logs.kafka import KafkaLog, KafkaSettings
+from tests.brokers import broker
+
+pytestmark = pytest.mark.kafka
+
+
+def perdure(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "perdure.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def url() -> str:
+    return f"kafka://{urlsplit(broker().url()).netloc}/test-{uuid.uuid4().hex[:12]}"
+
+
+def test_topics_are_made_once_and_checked(url: str) -> None:
+    nothing = perdure("topics", "check", "--log", url)
+    assert (nothing.returncode, "has no app yet" in nothing.stderr) == (1, True), nothing.stderr
+    made = perdure(
+        "topics", "create", "--log", url, "--app", "shop", "--partitions", "3", "--replication", "1"
+    )
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("made: ") == 6
+    assert ".shop.journal (3 partitions)" in made.stdout
+    again = perdure(
+        "topics", "create", "--log", url, "--app", "shop", "--partitions", "3", "--replication", "1"
+    )
+    assert "there already" in again.stdout
+    more = perdure(
+        "topics", "create", "--log", url, "--app", "shop", "--partitions", "4", "--replication", "1"
+    )
+    assert more.returncode == 2
+    assert "has 3 partitions already" in more.stderr
+
+    unsafe = perdure("topics", "check", "--log", url, "--json")
+    assert unsafe.returncode == 1
+    sentences = {fault["topic"].split(".", 1)[1]: fault["sentence"] for fault in json.loads(unsafe.stdout)}
+    assert set(sentences) == {"events", "shop.journal", "shop.registry", "shop.snapshots"}
+    assert all("has one copy" in sentence for sentence in sentences.values())
+    safe = perdure("topics", "check", "--log", f"{url}?create=3")
+    assert (safe.returncode, safe.stdout) == (0, "ok: all topics are there, and safe to run on\n"), (
+        safe.stdout
+    )
+
+
+def test_a_log_of_another_kind_has_no_topics() -> None:
+    refused = perdure("topics", "check", "--log", "sqlite:///x.db")
+    assert refused.returncode == 2
+    assert "has no topics" in refused.stderr
+
+
+def test_a_worker_refuses_topics_that_could_lose_runs(url: str) -> None:
+    parts = urlsplit(url)
+    log = KafkaLog(KafkaSettings(parts.netloc, parts.path.strip("/"), "shop"))
+
+    async def opening() -> None:
+        with pytest.raises(LogError, match=r"Make its topics: perdure topics create .* --app shop"):
+            await log.open()
+        await log.make_topics(2, replication=1)
+        with pytest.raises(LogError, match=r"not safe to run on:\n.*has one copy"):
+            await log.open()
+
+    asyncio.run(opening())
+
+
+def test_no_broker_is_told_with_what_to_look_at() -> None:
+    async def opening() -> None:
+        log = KafkaLog(
+            KafkaSettings("127.0.0.1:1", "shop", "orders", {"socket.connection.setup.timeout.ms": "1000"})
+        )
+        with pytest.raises(LogError, match=r"no broker answers at kafka://127\.0\.0\.1:1/shop"):
+            await log.open()
+
+    asyncio.run(opening())
+
+
+def test_two_apps_share_the_events_of_a_namespace_and_nothing_else(url: str) -> None:
+    """A12."""
+    seen: list[str] = []
+
+    def app(name: str) -> App:
+        made = App(name, log=f"{url}?create=2")
+
+        @made.function(on="order/placed")
+        async def order(ctx: Context) -> str:
+            seen.append(name)
+            return f"{name} {ctx.event.data['n']}"
+
+        return made
+
+    async def both() -> None:
+        orders, bills = app("orders"), app("bills")
+        async with orders.worker(), bills.worker():
+            await orders.send("order/placed", {"n": 1})
+            async with asyncio.timeout(30):
+                while sorted(seen) != ["bills", "orders"]:
+                    await asyncio.sleep(0.02)
+        for each in (orders, bills):
+            await each.close()
+
+    asyncio.run(both())
+    shown = perdure("runs", "list", "--log", f"{url}?app=bills", "--json")
+    (run,) = json.loads(shown.stdout)["runs"] if shown.stdout.startswith("{") else json.loads(shown.stdout)
+    assert run["function"] == "order"
+    which = perdure("runs", "list", "--log", url)
+    assert which.returncode == 2
+    assert "has the apps bills, orders: say which" in which.stderr
