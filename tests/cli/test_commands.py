@@ -32,8 +32,6 @@ def charge(order: str) -> str:
     return f"paid {order}"
 
 
-
-
 @shop.function(on=Ordered, retries=0)
 async def sell(ctx: Context[Ordered]) -> str:
     ctx.set_value("stage", "charging")

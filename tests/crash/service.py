@@ -299,7 +299,7 @@ def _declared() -> App:
     return app
 
 
-def log_of(folder: str | Path, *, partitions: int = 2, lease_s: float = 10.0) -> Log:
+def log_of(folder: str | Path, *, partitions: int | None = None, lease_s: float = 10.0) -> Log:
     """The log of a folder: the file there, or the one on Kafka that a file `kafka` names."""
     named = Path(folder) / "kafka"
     if not named.exists():
@@ -308,7 +308,7 @@ def log_of(folder: str | Path, *, partitions: int = 2, lease_s: float = 10.0) ->
 
     servers, namespace = named.read_text().split("/")
     timing = Timing(session_s=lease_s, stall_s=lease_s, revoke_s=lease_s)
-    return KafkaLog(KafkaSettings(servers, namespace, "crash"), create=partitions, timing=timing)
+    return KafkaLog(KafkaSettings(servers, namespace, "crash"), create=partitions or 2, timing=timing)
 
 
 _DECLARED = _declared()

@@ -64,7 +64,7 @@ def test_a8_of_one_poison_among_20_neighbours_the_poison_is_found(place: Callabl
     assert [run.status for run in story.runs() if run.function == "neighbour"] == ["completed"] * NEIGHBOURS
     assert alone(story, "/poison") == 3
     (run,) = [run for run in story.runs() if run.function == "poisoned"]
-    begins = [line for line in lines if line.key == ids.idempotency_key(run.id, "/poison")]
+    begins = [line for line in lines if line.key == ids.idempotency_key(run.id, "/poison", "crash")]
     assert len(begins) == deaths  # every death was its own; it was not begun once more
     assert {line.attempt for line in begins} == {1}
 

@@ -43,7 +43,7 @@ def test_promise_3_appends_of_a_paused_zombie_are_void(place: Callable[..., Plac
     assert not story.faults  # two readers agree, no step has two outcomes
     assert story.ends() == dict.fromkeys([*ended, ("sequence", "completed", 3)], 1)
     (run,) = [run for run in story.runs() if run.function == "paused"]
-    executed = [line for line in lines if line.key == ids.idempotency_key(run.id, "/pausing")]
+    executed = [line for line in lines if line.key == ids.idempotency_key(run.id, "/pausing", "crash")]
     begins = [line for line in executed if line.what == "begin"]
     assert {line.pid for line in begins} == {zombie.pid, successor.pid}
     assert len(begins) == 2

@@ -150,7 +150,7 @@ def _twice_started(story: Story) -> list[str]:
 
 def _executions(story: Story, lines: Sequence[ledger.Line], kills: int | None) -> list[str]:
     faults: list[str] = []
-    settled = {ids.idempotency_key(run, key): ts for (run, key), ts in story.settled.items()}
+    settled = {ids.idempotency_key(run, key, "crash"): ts for (run, key), ts in story.settled.items()}
     by_key: defaultdict[str, list[ledger.Line]] = defaultdict(list)
     for line in lines:
         if line.key:
@@ -165,7 +165,7 @@ def _executions(story: Story, lines: Sequence[ledger.Line], kills: int | None) -
             if kills is not None and count > 1 + kills:
                 faults.append(f"attempt {attempt} of {key} was executed {count} times after {kills} kills")
     for run, key in _done(story):
-        if not any(line.what == "end" for line in by_key[ids.idempotency_key(run, key)]):
+        if not any(line.what == "end" for line in by_key[ids.idempotency_key(run, key, "crash")]):
             faults.append(f"{key} of run {run} is recorded as done and never was")
     return faults
 

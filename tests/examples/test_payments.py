@@ -38,7 +38,7 @@ async def test_a_provider_that_is_down_is_asked_again_with_the_same_key() -> Non
         assert run.status == "completed"
         assert run.step("charge").attempts == 4
         keys = {call.key for call in ledger.calls("payments", "charge")}
-        assert keys == {f"{run.id}/charge"}
+        assert keys == {f"payments/{run.id}/charge"}
         assert len(payments.charges()) == 1
 
 

@@ -82,7 +82,7 @@ def test_promise_3_appends_of_a_paused_zombie_are_void(place: MakePlace, before:
     assert not story.faults  # two readers agree, no step has two outcomes
     assert story.ends() == both
     (run,) = [run for run in story.runs() if run.function == "paused"]
-    executed = [line for line in lines if line.key == ids.idempotency_key(run.id, "/pausing")]
+    executed = [line for line in lines if line.key == ids.idempotency_key(run.id, "/pausing", "crash")]
     assert {line.pid for line in executed if line.what == "begin"} == {zombie.pid, successor.pid}
     assert len({(line.args, line.attempt) for line in executed}) == 1
 

@@ -35,12 +35,20 @@ def create(
     partitions: Annotated[
         int,
         typer.Option(
-            min=1, max=1_024, help="Of the journal and of events; about 4 per core that will ever work on it."
+            min=1,
+            max=1_024,
+            metavar="N",
+            help="Of the journal and of events; about 4 per core that will ever work on it.",
         ),
     ] = 8,
     replication: Annotated[
         int,
-        typer.Option(min=1, max=9, help="Copies of each entry. With 3, one broker may be lost at any time."),
+        typer.Option(
+            min=1,
+            max=9,
+            metavar="N",
+            help="Copies of each entry. With 3, one broker may be lost at any time.",
+        ),
     ] = 3,
 ) -> None:
     """Make the topics of an app, with the settings that it needs. Those that are there stay as they are.

@@ -79,8 +79,9 @@ def shown_step(key: str) -> str:
     return key.partition("/")[2]
 
 
-def idempotency_key(run_id: str, key: str) -> str:
-    """The same for all attempts of a step, and for no other step."""
+def idempotency_key(run_id: str, key: str, app: str = "") -> str:
+    """The same for all attempts of a step, and for no other step; with `app`, of no other app either (A12)."""
+    run_id = f"{app}/{run_id}" if app else run_id
     return f"{run_id}/{key}" if key[0] != "/" else f"{run_id}{key}"
 
 

@@ -20,14 +20,21 @@ _OURS = b"\xc3\x01"
 """How Avro's single-object encoding begins."""
 
 
-def incoming(entry: Entry, partition: int, limits: Limits) -> Incoming:
-    """An entry of this partition of the events topic. What cannot be read has no event, and the reason."""
+def incoming(entry: Entry, partition: int, limits: Limits, app: str) -> Incoming:
+    """An entry of this partition of the events topic. What cannot be read has no event, and the reason.
+
+    Events that another app sent from a run have ids that derive from that run's, whose like may be here too (A12).
+    """
     channel = unpack_channel(entry.headers.get(CHANNEL))
     event, reason = None, ""
     try:
         event = _event(entry, partition, limits, internal=channel is not None)
     except (EncodingError, InvalidEvent) as error:
         reason = str(error)
+    if event is not None and channel is not None:
+        sender = channel[0].rpartition("/")[0]
+        if sender != app:
+            event["id"] = f"{sender}/{event['id']}"
     return Incoming(entry.offset, entry.ts, event, channel, len(entry.value), reason)
 
 

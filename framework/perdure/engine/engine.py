@@ -25,6 +25,7 @@ class Engine:
     def __init__(self, app: str, services: Services, definitions: Definitions) -> None:
         self.app = app
         self.services = services
+        services.app = app
         self.partitions: dict[int, Partition] = {}
         self._definitions = [dict(d) for d in definitions]
         self._registry: Follower | None = None

@@ -59,9 +59,11 @@ class Outbox:
                 self._dirty[target] = None  # the next turn tries again
 
     def _send(self, topic: Topic, target: str, seq: int, value: bytes) -> None:
-        headers = {CHANNEL: pack_channel(self._state.origin, seq)}
         if topic is Topic.JOURNAL:
-            headers[KIND] = b"Message"
+            headers = {CHANNEL: pack_channel(self._state.origin, seq), KIND: b"Message"}
+        else:
+            # Apps share events, and the partitions of each are numbered from 0 (A12).
+            headers = {CHANNEL: pack_channel(f"{self._services.app}/{self._state.origin}", seq)}
 
         def done(result: int | LogError) -> None:
             if isinstance(result, LogError):

@@ -61,7 +61,7 @@ class Router:
         """Entries of the events topic, in order."""
         services = self._life.services
         for entry in batch:
-            read = incoming(entry, self._life.state.number, services.limits)
+            read = incoming(entry, self._life.state.number, services.limits, services.app)
             self._ahead.append(read)
             if read.event is None:
                 self._life.replies.bury(Topic.EVENTS, entry.offset, read.reason, entry.value)
@@ -79,7 +79,9 @@ class Router:
             self._later()
             return
         self._in_flight = len(batch)
-        while not self._life.append("Ingest", decide.ingest(state, batch), self._read):
+        while not self._life.append(
+            "Ingest", decide.ingest(state, batch, self._life.services.app), self._read
+        ):
             # Beside the events it names starts and paths, so that its size is known only now.
             if len(batch) == 1:
                 self._life.replies.bury(Topic.EVENTS, batch[0].offset, "what it starts does not fit a record")

@@ -71,7 +71,9 @@ class Searches:
         if not life.acting or life.state.scans.get(scan_id) is not scan:
             return None
         limits = life.services.limits
-        batch = within([incoming(entry, number, limits) for entry in entries], limits.ingest_bytes_max)
+        batch = within(
+            [incoming(entry, number, limits, life.services.app) for entry in entries], limits.ingest_bytes_max
+        )
         cursor = batch[-1].offset + 1 if batch else scan.to
         return decide.scanned(life.state, scan_id, scan, batch, cursor)
 

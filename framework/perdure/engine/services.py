@@ -41,6 +41,7 @@ class Services:
     """Attempts handed to the worker and not finished."""
     swept: int = 0
     """When this process last trimmed the topics that are nobody's (µs)."""
+    app: str = ""
     strict: bool = False
     """Whether arguments of steps are watched for changes: in tests and in development (A9)."""
     draining: bool = False

@@ -29,9 +29,12 @@ class Incoming:
     """Why it cannot be read."""
 
 
-def ingest(state: PartitionState, batch: Sequence[Incoming]) -> Body:
-    """The `Ingest` record that routes a batch under the partition's config. Batches are contiguous and not empty."""
-    routing_ = _Routing(state)
+def ingest(state: PartitionState, batch: Sequence[Incoming], app: str = "") -> Body:
+    """The `Ingest` record that routes a batch under the partition's config. Batches are contiguous and not empty.
+
+    Apps that share events get runs of different ids for one event (A12).
+    """
+    routing_ = _Routing(state, app)
     for entry in batch:
         routing_.take(entry)
     return routing_.body(batch)
@@ -40,8 +43,9 @@ def ingest(state: PartitionState, batch: Sequence[Incoming]) -> Body:
 class _Routing:
     """The record in the making."""
 
-    def __init__(self, state: PartitionState) -> None:
+    def __init__(self, state: PartitionState, app: str) -> None:
         self._state = state
+        self._app = app
         self._events: list[Body] = []
         self._starts: list[Body] = []
         self._pairings: list[Body] = []
@@ -74,7 +78,8 @@ class _Routing:
         for function in functions:
             # The time is in it so that another log, or this one begun anew, makes other ids: outside systems keep
             # the idempotency keys of both.
-            run = ids.placed_run(state.generation, state.number, "event", entry.ts, entry.offset, function)
+            parts = ("event", entry.ts, entry.offset, function, self._app)
+            run = ids.placed_run(state.generation, state.number, *parts)
             self._starts.append({"run": run, "function": function, "event": index})
         self._pairings += [{"event": index, "path": path, "value": value} for path, value in pairings]
         if delayed:

@@ -44,10 +44,7 @@ class Cluster:
         return self.admin.partitions([journal]).get(journal)
 
     def ready(self, create: int | None) -> int:
-        """How many partitions the journal has, once all topics are there and safe to run on.
-
-        Those that are missing are made when `create` says with how many partitions.
-        """
+        """How many partitions the journal has. Missing topics are made when `create` says with how many."""
         settings = self.settings
         partitions = self.partitions() or create
         if partitions is None:
@@ -57,9 +54,12 @@ class Cluster:
             )
         if create is not None:
             self.make_topics(partitions, min(_REPLICATION_MAX, self.admin.brokers()))
-        if fatal := [str(fault) for fault in self.faults(partitions) if fault.fatal]:
-            raise LogError("\n".join([f"{settings} is not safe to run on:", *fatal]))
         return partitions
+
+    def check_safe(self, partitions: int) -> None:
+        """Raises LogError, with all reasons, when runs could be lost here."""
+        if fatal := [str(fault) for fault in self.faults(partitions) if fault.fatal]:
+            raise LogError("\n".join([f"{self.settings} is not safe to run on:", *fatal]))
 
     def make_topics(self, partitions: int, replication: int) -> list[topics.TopicSpec]:
         """Makes those that are missing, and says which."""

@@ -228,6 +228,10 @@ class KafkaLog:
         if self._readers:
             self._reader(topic).remove(self.topic_of(topic, partition), partition, tail)
 
+    async def check_safe(self) -> None:
+        """What a worker asks before it joins. Raises LogError."""
+        await self._loop.run_in_executor(self._desk, self._cluster.check_safe, self._partitions)
+
     def forget(self, member: KafkaMember) -> None:
         if member in self._members:
             self._members.remove(member)

@@ -21,6 +21,7 @@ class Home(Protocol):
     def follow_with(self, topic: Topic, partition: int, tail: Tail) -> None: ...
     def unfollow_with(self, topic: Topic, partition: int, tail: Tail) -> None: ...
     def forget(self, member: KafkaMember) -> None: ...
+    async def check_safe(self) -> None: ...
 
 
 class KafkaMember:
@@ -38,6 +39,7 @@ class KafkaMember:
 
     async def join(self) -> None:
         if self._joined is None:
+            await self._log.check_safe()
             self._joined = asyncio.get_running_loop().create_future()
             self.membership = self._log.membership(self)
         await asyncio.shield(self._joined)
