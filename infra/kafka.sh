@@ -170,6 +170,9 @@ settle() { # what this cluster is, for its whole life
   known=$(recorded nodes)
   nodes=${nodes:-${known:-1}}
   [ "${known:-$nodes}" = "$nodes" ] || fail "$USAGE" "the cluster in $dir has NODES $known, not $nodes: wipe it first"
+  # Who waited for the lock behind another start has chosen a port that is not the one it got.
+  known=$(recorded port)
+  [ "$chosen" != yes ] || port=${known:-$port}
   echo "$nodes" > "$dir/nodes"
   echo "$port" > "$dir/port"
   # No '-' in the id: one that begins with it would be taken for an option, once in 64 times.

@@ -51,6 +51,8 @@ start() {
   mkdir -p "$dir"
   exec 8> "$dir/lock"
   flock 8
+  # Who waited for the lock behind another start has chosen a port that is not the one it got.
+  [ "$chosen" != yes ] || port=$(cat "$dir/port" 2> /dev/null || echo "$port")
   echo "$port" > "$dir/port"
   if ! running; then
     if listening "$port"; then
