@@ -295,6 +295,20 @@ async def test_events_answers_and_dead_letters_are_kept_for_their_time() -> None
 
 
 @pytest.mark.asyncio
+async def test_A12_a_log_that_drops_what_is_old_by_itself_is_left_to_do_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On Kafka events are other apps' too, and how long they are kept is their owner's to choose."""
+    monkeypatch.setattr(MemoryLog, "expires", True)
+    a = app(limits=replace(DEFAULT_LIMITS, event_time_max=HOUR_US))
+    async with environment(a, partitions=1) as env:
+        for _ in range(3):
+            await env.advance("2h")
+            await goes_on(env)
+        assert (await env.log.bounds(Topic.EVENTS, 0))[0] == 0
+
+
+@pytest.mark.asyncio
 async def test_events_that_a_search_or_the_owner_has_still_to_read_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

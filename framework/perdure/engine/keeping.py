@@ -13,7 +13,7 @@ class Keeping:
     """The sweeping side of one claim's life. It sweeps after something has happened, since else nothing grows.
 
     A partition's owner trims the events of that partition. The topics that belong to nobody are trimmed by every
-    process now and then, whatever it owns.
+    process now and then, whatever it owns. A log that drops by itself what is old is left to do so.
     """
 
     def __init__(self, life: Life) -> None:
@@ -21,6 +21,8 @@ class Keeping:
         self._swept = 0
 
     def consider(self) -> None:
+        if self._life.services.log.expires:
+            return
         now = self._life.services.clock.now()
         if now - self._swept >= SWEEP_US:
             self._swept = now

@@ -232,6 +232,11 @@ class Log(Protocol):
         """How many partitions the journal, and events, have."""
         ...
 
+    @property
+    def expires(self) -> bool:
+        """Whether the log by itself drops what is old of all topics but the journal; else the engine trims them."""
+        ...
+
     async def open(self) -> None:
         """Connect, creating what is missing. Raises `LogError` or `UsageError` saying what to do.
 

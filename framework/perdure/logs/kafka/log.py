@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -37,9 +37,6 @@ __all__ = ["KafkaLog"]
 
 T = TypeVar("T")
 
-_FULL_PAUSE_S: Final = 0.05
-_READ_MAX: Final = 500
-
 
 class KafkaLog:
     """A log in the topics of one app on a Kafka cluster.
@@ -69,6 +66,10 @@ class KafkaLog:
         self._followers: list[KafkaFollower] = []
         self._shelf = Shelf(self)
         self._clock = SteadyClock()
+
+    @property
+    def expires(self) -> bool:
+        return True  # by each topic's retention, which is its owner's to choose: events are other apps' too
 
     @property
     def partitions(self) -> int:

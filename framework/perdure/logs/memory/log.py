@@ -120,6 +120,10 @@ class MemoryLog:
     # The contract
 
     @property
+    def expires(self) -> bool:
+        return False
+
+    @property
     def partitions(self) -> int:
         return self._net.partitions
 

@@ -68,6 +68,10 @@ class SqliteLog:
         """Where the file is, once it was opened."""
 
     @property
+    def expires(self) -> bool:
+        return False
+
+    @property
     def partitions(self) -> int:
         return self._partitions
 
