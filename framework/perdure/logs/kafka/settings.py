@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from perdure.errors import UsageError
+from perdure.logs.kafka.chatter import client_log
 
 __all__ = ["PREFIX", "KafkaSettings", "from_environment"]
 
@@ -73,7 +73,7 @@ class KafkaSettings:
             "reconnect.backoff.max.ms": 1_000,
             "log.connection.close": False,
             **options,
-            "logger": logging.getLogger("perdure.kafka.client"),
+            "logger": client_log(),
         }
 
     def __str__(self) -> str:

@@ -1,0 +1,41 @@
+"""What librdkafka says of its connections, once and not twenty times a second."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Chatter", "client_log"]
+
+_AGAIN_S: Final = 30.0
+
+
+class Chatter(logging.Filter):
+    """Lets one line of each kind through, then none of that kind for a while.
+
+    The kind is the word that librdkafka begins a line with: FAIL, ERROR, GETPID. While a broker is away each client of
+    a process says the same at each try to connect.
+    """
+
+    def __init__(self, again_s: float = _AGAIN_S, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._again_s = again_s
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, now = record.getMessage().partition(" ")[0], self._clock()
+        if now - self._said.get(kind, -self._again_s) < self._again_s:
+            return False
+        self._said[kind] = now
+        return True
+
+
+def client_log() -> logging.Logger:
+    """Where all clients of this process write."""
+    logger = logging.getLogger("perdure.kafka.client")
+    if not any(isinstance(each, Chatter) for each in logger.filters):
+        logger.addFilter(Chatter())
+    return logger
