@@ -16,6 +16,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from perdure.cli.root import app as commands
 from tests.house.sources import ROOT
 
 DEADLINE_S = 25.0
@@ -145,3 +148,10 @@ def screen(folder: Path, *arguments: str, before: str = "") -> Iterator[Screen]:
         yield shown
     finally:
         shown.kill()
+
+
+def told(shop: Path, *words: str) -> str:
+    """What another process is told about the log of this folder; by this one, to be quick."""
+    done = CliRunner().invoke(commands, [*words, "--log", f"sqlite:///{shop}/.perdure/log.db"])
+    assert done.exit_code == 0, done.output
+    return done.stdout

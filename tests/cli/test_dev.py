@@ -11,10 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from perdure.cli.root import app as commands
-from tests.cli.terminal import perdure, screen
+from tests.cli.terminal import perdure, screen, told
 
 SHOP = """
 import asyncio
@@ -53,12 +51,6 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / ".perdure").mkdir()
     (tmp_path / "shop.py").write_text(SHOP)
     return tmp_path
-
-
-def told(shop: Path, *words: str) -> str:
-    done = CliRunner().invoke(commands, [*words, "--log", f"sqlite:///{shop}/.perdure/log.db"])
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------

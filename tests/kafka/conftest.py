@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,19 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.brokers import broker
+from tests.crash.conftest import MakePlace
+from tests.crash.conftest import zygote as zygote  # the fixture
 from tests.crash.processes import Place, Zygote
-
-MakePlace = Callable[..., Place]
 
 SESSION_S = 2.5
 """What the brokers of these tests allow at least, and a little."""
-
-
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    made = Zygote()
-    yield made
-    made.close()
 
 
 @pytest.fixture

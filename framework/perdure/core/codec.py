@@ -30,7 +30,8 @@ RECORDS = (
 _write: Callable[..., None] = fastavro.schemaless_writer  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 _read: Callable[..., Any] = fastavro.schemaless_reader  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
-_MARKER = b"\xc3\x01"
+MARKER = b"\xc3\x01"
+"""How a value in Avro's single-object encoding begins."""
 _PREFIX_BYTES = 10
 
 
@@ -56,7 +57,7 @@ def schema(name: str) -> Schema:
     parsed = fastavro.schema.load_schema(str(schema_folder() / f"{NAMESPACE}.{name}.avsc"))
     canonical = fastavro.schema.to_parsing_canonical_form(parsed)
     fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-    return Schema(name, parsed, _MARKER + fingerprint)
+    return Schema(name, parsed, MARKER + fingerprint)
 
 
 @cache
@@ -139,7 +140,7 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     """The record's short name and its body. Raises EncodingError for anything that is not a whole, known record."""
     found = _by_prefix().get(value[:_PREFIX_BYTES])
     if found is None:
-        what = "of an unknown type or version" if value[:2] == _MARKER else "not in single-object encoding"
+        what = "of an unknown type or version" if value[:2] == MARKER else "not in single-object encoding"
         raise EncodingError(f"the value is {what}: {value[:_PREFIX_BYTES].hex()}")
     source = BytesIO(value)
     source.seek(_PREFIX_BYTES)

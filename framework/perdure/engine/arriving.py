@@ -16,8 +16,6 @@ __all__ = ["ENVELOPE_BYTES_MAX", "incoming"]
 
 ENVELOPE_BYTES_MAX = 4 * KB
 """What an event's name, id, key, version and trace may take beside its data."""
-_OURS = b"\xc3\x01"
-"""How Avro's single-object encoding begins."""
 
 
 def incoming(entry: Entry, partition: int, limits: Limits, app: str) -> Incoming:
@@ -45,7 +43,7 @@ def _event(entry: Entry, partition: int, limits: Limits, *, internal: bool) -> E
         raise InvalidEvent(
             f"this event has {len(value):,} bytes, its data may have {limits.event_bytes_max:,}"
         )
-    if value[:2] != _OURS:
+    if value[:2] != codec.MARKER:
         return foreign_event(
             value,
             entry.headers,

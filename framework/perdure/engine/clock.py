@@ -70,10 +70,7 @@ class LogClock:
     """
 
     def __init__(self, log: Log) -> None:
-        self._log = log
-
-    def now(self) -> int:
-        return self._log.now()
+        self.now = log.now
 
     def call_at(self, due: int, call: Callable[[], None]) -> Alarm:
         return _LoopAlarm(self, due, call)

@@ -186,9 +186,10 @@ class Commits:
         started: list[Op] = []
         if not run.started:
             started = [(ops.STARTED, {"time": run.time, "code": resident.function.code, "python": PYTHON})]
-        self.plain_commit(run, [*started, self._failed(run, error, time)])
+        self.plain_commit(run, [*started, self.failed(run, error, time)])
 
-    def _failed(self, run: Run, error: PerdureError, time: int) -> Op:
+    def failed(self, run: Run, error: BaseException, time: int) -> Op:
+        """The end of a run that its code did not bring about, with the handler that it starts."""
         function = self._services.functions.get(run.function)
         handler = function.on_failure.id if function is not None and function.on_failure is not None else None
         return ops.RUN_FAILED, {"time": time, "error": failure_of(error), "handler": handler}
@@ -214,7 +215,7 @@ class Commits:
         try:
             append()
         except EncodingError as error:  # what was to be said of the run cannot be said
-            changes = [self._failed(run, error, max(self._services.clock.now(), run.time))]
+            changes = [self.failed(run, error, max(self._services.clock.now(), run.time))]
             append()
 
     def _read(self, batch: list[Due], void: str | None) -> None:

@@ -18,7 +18,6 @@ from perdure.engine.resident import Resident, Step, op_size
 from perdure.engine.resting import Resting
 from perdure.engine.waking import Waking
 from perdure.errors import NonDeterminismError, PerdureError
-from perdure.execution.failures import failure_of
 from perdure.execution.model import Turn
 from perdure.execution.ports import NoThread
 from perdure.execution.sync_execution import SyncExecution
@@ -280,11 +279,7 @@ class Residents:
         again = self.attempts.body_failed(resident, error)
         time = self.tick(resident)
         self.let_go(resident)
-        if again is None:
-            handler = resident.function.on_failure
-            failed = {"time": time, "error": failure_of(error), "handler": handler.id if handler else None}
-            again = (ops.RUN_FAILED, failed)
-        self.plain_commit(run, [again])
+        self.plain_commit(run, [again or self.commits.failed(run, error, time)])
 
     def end_if_quiet(self, resident: Resident) -> None:
         """Books the end once the last attempt is over: in place of `EndHeld`, as long as no record says that."""

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from perdure.logs.callbacks import guarded
+
 __all__ = ["Handover"]
 
 log = logging.getLogger("perdure.kafka")
@@ -49,9 +51,4 @@ class Handover:
 
     def guarded(self, call: Callable[..., Any], *args: Any) -> None:
         """Calls out; an error there is the loop's, the log goes on."""
-        try:
-            call(*args)
-        except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-            self.loop.call_exception_handler(
-                {"message": f"an error in a callback of the log: {call!r}", "exception": error}
-            )
+        guarded(self.loop, call, *args)

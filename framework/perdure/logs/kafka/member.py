@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from perdure.errors import LogError, UsageError
+from perdure.logs.callbacks import report
 from perdure.logs.contract import Entry, Listener, Topic
 from perdure.logs.kafka.group import Membership, Told
 from perdure.logs.kafka.tails import Tail
@@ -117,7 +118,7 @@ class KafkaMember:
             if not asked.cancelled():
                 raise
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-            loop.call_exception_handler({"message": f"an error in revoked({partition})", "exception": error})
+            report(loop, f"revoked({partition})", error)
         self._revokes.pop(partition, None)
         self._give_up(partition)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from perdure.logs.callbacks import report
 from perdure.logs.contract import Listener
 from perdure.logs.sharing import fair_share
 
@@ -129,9 +130,7 @@ class Group:
             if not member.dead and partition in member.held:
                 self._lose(member, partition)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"an error in revoked({partition})", "exception": error}
-            )
+            report(asyncio.get_running_loop(), f"revoked({partition})", error)
         if member.dead or self._revoking.get(partition) is not notice:
             return
         member.held.discard(partition)

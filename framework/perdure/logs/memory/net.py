@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from perdure.errors import AppendFailed, LogError
+from perdure.logs.callbacks import guarded
 from perdure.logs.contract import Entry, Topic, partition_count
 from perdure.logs.memory.faults import Delivery, Fault
 from perdure.logs.memory.group import Group, Notice
@@ -237,13 +238,7 @@ class Net:
 
     def guarded(self, callback: Callable[..., Any], *args: Any) -> None:
         """Call out; an error there is the loop's, the log goes on."""
-        try:
-            callback(*args)
-        except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-            if self.loop is not None:
-                self.loop.call_exception_handler(
-                    {"message": f"an error in a callback of the log: {callback!r}", "exception": error}
-                )
+        guarded(self.loop, callback, *args)
 
     def forget(self, process: str, origins: Iterable[Origin], tails: Iterable[Tail]) -> None:
         """The process was killed: nobody hears anything; what it had sent may still land late."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 from perdure.errors import LogError
+from perdure.logs.callbacks import guarded
 from perdure.logs.contract import Done
 from perdure.logs.sqlite.tails import Batch
 
@@ -57,27 +57,8 @@ class Bridge:
         self._taken += 1
         self._since_ns = time.monotonic_ns()
         for notice in notices:
-            self.guarded(notice)
+            guarded(self._loop, notice)
         for done, outcome in acks:
-            try:
-                done(outcome)
-            except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-                self.report(done, error)
+            guarded(self._loop, done, outcome)
         for tail, entries, size in batches:
-            try:
-                tail.take(entries, size)
-            except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-                self.report(tail.sink, error)
-
-    def guarded(self, callback: Callable[..., Any], *args: Any) -> None:
-        """Call out; an error there is the loop's, the log goes on."""
-        try:
-            callback(*args)
-        except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-            self.report(callback, error)
-
-    def report(self, callback: object, error: Exception) -> None:
-        """Tell the loop's exception handler."""
-        self._loop.call_exception_handler(
-            {"message": f"an error in a callback of the log: {callback!r}", "exception": error}
-        )
+            guarded(self._loop, tail.take, entries, size)

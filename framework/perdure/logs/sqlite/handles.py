@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from perdure.errors import LogError, UsageError
+from perdure.logs.callbacks import report
 from perdure.logs.contract import NO_HEADERS, Done, Entry, Listener, Sink, Topic
 from perdure.logs.sqlite.committer import Committer, Origin
 from perdure.logs.sqlite.membership import Seat
@@ -212,9 +213,7 @@ class SqliteMember:
         except TimeoutError:
             self._lose(partition)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is the loop's
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"an error in revoked({partition})", "exception": error}
-            )
+            report(asyncio.get_running_loop(), f"revoked({partition})", error)
         self._revokes.pop(partition, None)
         self._held.discard(partition)
         self._forget(partition)
