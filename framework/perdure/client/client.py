@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 
@@ -18,6 +18,8 @@ from perdure.observability.identity import traced
 Reply = Mapping[str, Any]
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 """Pauses after which a client asks again: nobody may have led, or an answer may have been lost with its owner."""
+LOOK_EVERY_S = 0.5
+"""How often a client looks whom to ask again: one timer for all who wait, since a timer for each is dear."""
 FULL_PAUSE_S = 0.005
 COMMAND: Mapping[str, bytes] = {KIND: b"Command"}
 
@@ -28,14 +30,24 @@ class End:
 
     command: str
     answer: asyncio.Future[Reply]
-    waiters: int = 0
+    waiters: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
     ask_at: float = 0.0
-    """When to ask (again), by the time of the event loop."""
+    """When to ask (again), by the time of the event loop; 0.0: nobody has asked."""
     times: int = 0
 
     def asked(self, now: float) -> None:
         self.ask_at = now + ASK_AGAIN_S[min(self.times, len(ASK_AGAIN_S) - 1)]
         self.times += 1
+
+    def wake(self, error: BaseException | None = None) -> None:
+        """Lets those who wait look at the answer, or gives them the reason why none can come."""
+        for waiter in self.waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
 
 
 class Client:
@@ -51,6 +63,8 @@ class Client:
         self._replies_end = 0
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._ends: dict[str, End] = {}
+        self._looking: asyncio.TimerHandle | None = None
+        self._asking: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------ appending
 
@@ -193,25 +207,57 @@ class Client:
             return _known(answer.result())
         self._listen()
         end = self._ends.get(run_id) or self._await_end(run_id)
-        end.waiters += 1
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        end.waiters.append(waiter)
+        if self._looking is None:
+            self._looking = loop.call_later(LOOK_EVERY_S, self._look)
         try:
-            while not end.answer.done():
-                now = asyncio.get_running_loop().time()
-                if now >= end.ask_at:
-                    end.asked(now)
-                    await self._command(run_id, "Query", {"wait": True, "value": None}, end.command, self.id)
-                else:
-                    await asyncio.wait([end.answer], timeout=end.ask_at - now)
+            if not end.ask_at:
+                await self._ask_for_end(run_id, end)
+            if not end.answer.done():
+                await waiter
             return _known(end.answer.result())
         finally:
-            end.waiters -= 1
+            end.waiters.remove(waiter)
             if not end.waiters and end.answer is not answer:
                 self._forget_end(run_id, end)
+
+    async def _ask_for_end(self, run_id: str, end: End) -> None:
+        end.asked(asyncio.get_running_loop().time())
+        await self._command(run_id, "Query", {"wait": True, "value": None}, end.command, self.id)
+
+    def _look(self) -> None:
+        """Asks again for the ends that are overdue."""
+        loop, self._looking = asyncio.get_running_loop(), None
+        now, waited = loop.time(), False
+        for run_id, end in self._ends.items():
+            if not end.waiters:
+                continue
+            waited = True
+            if end.ask_at and now >= end.ask_at:
+                task = loop.create_task(self._ask_again(run_id, end))
+                self._asking.add(task)
+                task.add_done_callback(self._asking.discard)
+        if waited:
+            self._looking = loop.call_later(LOOK_EVERY_S, self._look)
+
+    async def _ask_again(self, run_id: str, end: End) -> None:
+        try:
+            await self._ask_for_end(run_id, end)
+        except (PerdureError, ValueError) as error:  # of those who wait; who comes later asks anew
+            end.ask_at = 0.0
+            end.wake(error)
 
     def _await_end(self, run_id: str) -> End:
         command_id = self.make_id()
         end = self._ends[run_id] = End(command_id, self._expect(command_id))
-        end.answer.add_done_callback(lambda _answer: self._forget_end(run_id, end))
+
+        def answered(_answer: asyncio.Future[Reply]) -> None:
+            self._forget_end(run_id, end)
+            end.wake()
+
+        end.answer.add_done_callback(answered)
         return end
 
     def _forget_end(self, run_id: str, end: End) -> None:
@@ -253,6 +299,9 @@ class Client:
         self._waiting.pop(command_id, None)
 
     def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         if self._follower is not None:
             self._follower.close()
             self._follower = None

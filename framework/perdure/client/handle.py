@@ -45,15 +45,7 @@ class Handle(Generic[R]):
         `timeout` is in seconds, or a string such as "30s"; the run goes on when it passes, and TimeoutError is raised.
         Raises RunFailed and RunCancelled for runs that ended so, RunNotFound when no such run is known.
         """
-        limit = None if timeout is None else to_us(timeout) / 1e6
-        try:
-            async with asyncio.timeout(limit):
-                client = await self._connect()
-                reply = await client.end_of(self.run_id, self._answer)
-        except TimeoutError:
-            raise TimeoutError(
-                f"run {self.run_id} has not ended within {timeout}; it goes on, and result() can be awaited again"
-            ) from None
+        reply = await (self._end() if timeout is None else self._end_within(timeout))
         if reply["status"] == "failed":
             error = reply["error"]
             raise RunFailed(
@@ -62,6 +54,18 @@ class Handle(Generic[R]):
         if reply["status"] == "cancelled":
             raise RunCancelled(self.run_id, reply["reason"])
         return self._codec.decode(reply["result"])
+
+    async def _end(self) -> Reply:
+        return await (await self._connect()).end_of(self.run_id, self._answer)
+
+    async def _end_within(self, timeout: Duration) -> Reply:
+        try:
+            async with asyncio.timeout(to_us(timeout) / 1e6):
+                return await self._end()
+        except TimeoutError:
+            raise TimeoutError(
+                f"run {self.run_id} has not ended within {timeout}; it goes on, and result() can be awaited again"
+            ) from None
 
     async def status(self) -> str:
         """ "queued", "scheduled", "running", "paused", "parked", "completed", "failed" or "cancelled"."""
