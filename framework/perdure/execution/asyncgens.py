@@ -79,12 +79,20 @@ class Generators:
         self._begun = {}
         self._adopted = []
 
+    def forget(self) -> None:
+        """Asks its loop no more. Whatever is abandoned from now on is of a run that is torn down."""
+        self._close = _taken
+
     def _prune(self) -> None:
         gone = [key for key, (_, ref) in self._begun.items() if ref() is None]
         for key in gone:
             del self._begun[key]
             _owners.pop(key, None)
         self._prune_at = 64 + 2 * len(self._begun)
+
+
+def _taken(_generator: Generator) -> bool:
+    return True  # nothing that is torn down runs again
 
 
 _owners: dict[int, Generators] = {}

@@ -270,6 +270,7 @@ class LoopDesk(Desk):
         """Lets go of what was asked for; the code is gone."""
         self.pending = {}
         self._fresh = {}
+        self.loop.forget()
 
     def timer_set(self, timer: PlainTimer) -> None:
         """asyncio set a timer."""

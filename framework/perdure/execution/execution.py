@@ -234,7 +234,8 @@ class Execution:
         loop = self._loop
         if not self._winding_down:
             self._winding_down = True
-            loop.run(_cancel_all, loop.live_tasks())
+            if left := loop.live_tasks():
+                loop.run(_cancel_all, left)
         for _ in range(_GENERATOR_ROUNDS_MAX):
             generators = [] if loop.live_tasks() else loop.generators.take_open()
             if not generators:

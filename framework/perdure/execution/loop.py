@@ -53,6 +53,19 @@ class Keeper(Protocol):
     def callback_failed(self, message: str, exception: BaseException | None) -> None: ...
 
 
+class _Nobody:
+    """Keeps the record of a run that is torn down: time stands still, and nothing is written."""
+
+    __slots__ = ("now_us",)
+
+    def __init__(self, now_us: int) -> None:
+        self.now_us = now_us
+
+    def timer_set(self, timer: PlainTimer) -> None: ...
+    def timer_dropped(self, timer: PlainTimer) -> None: ...
+    def callback_failed(self, message: str, exception: BaseException | None) -> None: ...
+
+
 class RunLoop(RefusingLoop):
     """The event loop of one run; see the module."""
 
@@ -151,6 +164,12 @@ class RunLoop(RefusingLoop):
         self.dead = True
         self._ready.clear()
         self.generators.clear()
+
+    def forget(self) -> None:
+        """Lets go of everything that leads back here: what has ended is freed at once, not by the garbage collector."""
+        self._keeper = _Nobody(self._keeper.now_us)
+        self._tasks.clear()
+        self.generators.forget()
 
     def report_unseen(self) -> None:
         """Says which tasks failed without anybody having looked at it, as asyncio does when it drops them."""

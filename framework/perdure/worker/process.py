@@ -11,12 +11,13 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from types import FrameType
 from typing import Any, Final, TypeVar
 
 from perdure.errors import UsageError
 
-__all__ = ["calm_collector", "run_until_signalled"]
+__all__ = ["calm_collector", "event_loop", "run_until_signalled"]
 
 T = TypeVar("T")
 
@@ -26,8 +27,8 @@ _MARGIN_S: Final = 10.0
 """Past the drain: for flushing, leaving the group and closing files. Then the process ends whatever hangs."""
 _AT_ONCE_S: Final = 2.0
 """What "at once" leaves to clean up."""
-_YOUNG_OBJECTS: Final = 10_000
-"""New objects after which the collector looks at the young ones; Python's own default is 700."""
+_YOUNG_OBJECTS: Final = 50_000
+"""New objects after which the collector looks at the young ones; Python's own default is 700 to 2,000."""
 
 
 def calm_collector() -> None:
@@ -39,6 +40,18 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 10, 10)
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """A new event loop for a process that is a worker: uvloop's where that is installed (`perdure[fast]`), else asyncio's.
+
+    Runs have a loop of their own either way; this is the one that their steps and the log's answers come to.
+    """
+    try:
+        uvloop = import_module("uvloop")
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def run_until_signalled(
@@ -62,7 +75,7 @@ def run_until_signalled(
             "a worker was started while a step's process imports the main module of the program; put what starts "
             'the worker under if __name__ == "__main__":'
         )
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=event_loop) as runner:
         stop = _Stop(runner.get_loop(), drain_timeout_s, say)
         previous = {number: signal.getsignal(number) for number in _SIGNALS} if _in_main_thread() else {}
         try:
