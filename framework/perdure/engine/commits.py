@@ -70,13 +70,12 @@ class Commits:
         for resident in dirty.values():
             if resident.dead or resident.in_flight or not resident.due():
                 continue
-            steps = self._cut(resident)
-            size += sum(step.size for step in steps)
-            count += sum(len(step.ops) for step in steps)
+            steps, its_size, its_count = self._cut(resident)
+            size += its_size
+            count += its_count
             if batch and (size > limits.commit_bytes_max or count > limits.commit_ops_max):
                 self._commit(batch)
-                batch = []
-                size, count = sum(step.size for step in steps), sum(len(step.ops) for step in steps)
+                batch, size, count = [], its_size, its_count
             batch.append((resident, steps))
         if batch:
             self._commit(batch)
@@ -129,19 +128,19 @@ class Commits:
 
         clock.call_at(clock.now() + RETRY_APPEND_US, again)
 
-    def _cut(self, resident: Resident) -> list[Step]:
-        """The turns of the next commit: whole turns, up to its bounds (A7)."""
+    def _cut(self, resident: Resident) -> tuple[list[Step], int, int]:
+        """The turns of the next commit: whole turns, up to its bounds (A7). With their size and the count of ops."""
         limits = self._services.limits
-        steps: list[Step] = []
-        size = count = 0
-        while resident.turns:
-            step = resident.turns[0]
-            size += step.size
-            count += len(step.ops)
-            if steps and (size > limits.commit_bytes_max or count > limits.commit_ops_max):
+        turns = resident.turns
+        steps = [turns.popleft()]
+        size, count = steps[0].size, len(steps[0].ops)
+        while turns:
+            longer, more = size + turns[0].size, count + len(turns[0].ops)
+            if longer > limits.commit_bytes_max or more > limits.commit_ops_max:
                 break
-            steps.append(resident.turns.popleft())
-        return steps
+            steps.append(turns.popleft())
+            size, count = longer, more
+        return steps, size, count
 
     def _refusal(self, steps: Iterable[Step], size: int) -> PerdureError | None:
         """Why a commit cannot be, although the body may ask for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,11 @@ class Step:
     asks: list[StepAsk]
     lines: list[Any]
     size: int
+
+    @property
+    def opened_by(self) -> str:
+        """The name of its first op."""
+        return self.ops[0][0] if self.ops else ""
 
 
 @dataclass(slots=True)
@@ -71,7 +76,7 @@ class Resident:
     def take(self, opening: Op | None, turn: Turn) -> Step:
         """Books a turn."""
         all_ops = turn.ops if opening is None else [opening, *turn.ops]
-        step = Step(all_ops, turn.steps, turn.lines, sum(map(op_size, all_ops)))
+        step = Step(all_ops, turn.steps, turn.lines, ops_size(all_ops))
         self.turns.append(step)
         return step
 
@@ -95,10 +100,14 @@ class Resident:
         return not (self.turns or self.in_flight or self.running or self.busy or self.queue or self.delivered)
 
 
-def op_size(op: Op) -> int:
-    """About how many bytes an op takes in a record."""
-    sizer = _SIZERS.get(op[0])
-    return OP_BYTES + len(op[1].get("key", "")) + (sizer(op[1]) if sizer is not None else 0)
+def ops_size(changes: Sequence[Op]) -> int:
+    """About how many bytes ops take in a record. What has no payload counts as `OP_BYTES`, its key included."""
+    size = OP_BYTES * len(changes)
+    for name, body in changes:
+        sizer = _SIZERS.get(name)
+        if sizer is not None:
+            size += sizer(body)
+    return size
 
 
 def _event(event: EventData) -> int:
@@ -121,12 +130,12 @@ _SIZERS: dict[str, Callable[[Body], int]] = {
     ops.STEP_FAILED: _error,
     ops.RUN_FAILED: _error,
     ops.ATTEMPT_FAILED: _error,
-    ops.ASKED: lambda body: sum(len(key) + 2 for key in body["keys"]),
+    ops.ASKED: lambda body: sum(map(len, body["keys"])) + 2 * len(body["keys"]),
     ops.EVENTS_SENT: lambda body: sum(map(_event, body["events"])),
     ops.CHILD_ISSUED: lambda body: _event(body["event"]),
     ops.EVENT_GIVEN: lambda body: _event(body["event"]),
     ops.SIGNAL_GIVEN: lambda body: len(body["data"]),
     ops.VALUE_SET: lambda body: len(body["value"]),
     ops.CHILD_ENDED: _outcome,
-    ops.END_HELD: lambda body: op_size(body["end"]),
+    ops.END_HELD: lambda body: ops_size([body["end"]]),
 }

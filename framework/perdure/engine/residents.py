@@ -14,7 +14,7 @@ from perdure.engine import inbox
 from perdure.engine.attempts import Attempts
 from perdure.engine.commits import Commits
 from perdure.engine.life import Life
-from perdure.engine.resident import Resident, Step, op_size
+from perdure.engine.resident import Resident, Step, ops_size
 from perdure.engine.resting import Resting
 from perdure.engine.waking import Waking
 from perdure.errors import NonDeterminismError, PerdureError
@@ -291,7 +291,7 @@ class Residents:
         if last and last[-1][0] == ops.END_HELD:
             last[-1] = end
         else:
-            resident.turns.append(Step([end], [], [], op_size(end)))
+            resident.turns.append(Step([end], [], [], ops_size([end])))
         self.mark(resident)
 
     def _unfit(self, resident: Resident, opening: Op | None, error: PerdureError) -> None:
@@ -329,7 +329,7 @@ class Residents:
                 self.attempts.start_all(resident, step.asks)
         if not run.live:
             return
-        if run.status not in STILL and any(op[0] == ops.RESUMED_BY_USER for step in steps for op in step.ops):
+        if run.status not in STILL and any([step.opened_by == ops.RESUMED_BY_USER for step in steps]):
             self._resumed(run, resident)
         if run.inbox:
             self.activate(run.id)

@@ -25,8 +25,10 @@ class Resting:
 
     def consider(self, run: Run, resident: Resident) -> None:
         """Something of the run was accepted."""
+        if not resident.function.is_async or not resident.idle():  # most are not, and the time costs a call
+            return
         now = self._driver.services.clock.now()
-        if not resident.function.is_async or not self._rests(run, resident, now):
+        if not self._rests(run, resident, now):
             return
         if all(pending.kind == "timer" for pending in run.pending.values()):
             self._evict(run, resident)

@@ -10,7 +10,7 @@ from typing import Any
 
 from perdure.errors import UsageError
 
-__all__ = ["StepInfo", "current_step", "in_step", "running_step"]
+__all__ = ["StepInfo", "begin_step", "current_step", "in_step", "running_step"]
 
 
 def _unheard(_details: Any) -> None:
@@ -36,7 +36,8 @@ class StepInfo:
         self.beat(details)
 
 
-_current: ContextVar[StepInfo | None] = ContextVar("perdure_step", default=None)
+_current: ContextVar[Callable[[], StepInfo] | None] = ContextVar("perdure_step", default=None)
+"""Makes the `StepInfo`: few steps ask for it."""
 
 
 def current_step() -> StepInfo:
@@ -46,7 +47,7 @@ def current_step() -> StepInfo:
         raise UsageError(
             "current_step() can be used only inside a step: in the function given to ctx.step.run"
         )
-    return info
+    return info()
 
 
 def in_step() -> bool:
@@ -59,7 +60,7 @@ class _Running:
 
     __slots__ = ("_info", "_token")
 
-    def __init__(self, info: StepInfo) -> None:
+    def __init__(self, info: Callable[[], StepInfo]) -> None:
         self._info = info
 
     def __enter__(self) -> None:
@@ -71,4 +72,9 @@ class _Running:
 
 def running_step(info: StepInfo) -> AbstractContextManager[None]:
     """What runs inside is this step. For workers: to be entered in the step's own context or thread."""
-    return _Running(info)
+    return _Running(lambda: info)
+
+
+def begin_step(info: Callable[[], StepInfo]) -> None:
+    """From here on this context is that of a step. For workers that give each attempt a context of its own."""
+    _current.set(info)

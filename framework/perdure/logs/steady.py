@@ -7,11 +7,14 @@ from typing import Final
 
 SLOWER: Final = 8
 """While the wall clock is behind, since it was set back, one in so many microseconds is left out."""
+KEPT: Final = SLOWER - 1
+TICKS: Final = SLOWER * 1_000
+"""The slow clock's microseconds are `KEPT / TICKS` of the monotonic clock's nanoseconds."""
 
 
 def steady_us(monotonic_ns: int) -> int:
     """How far the slow clock has come since the start of the machine (µs)."""
-    return monotonic_ns * (SLOWER - 1) // (SLOWER * 1_000)
+    return monotonic_ns * KEPT // TICKS
 
 
 class SteadyClock:

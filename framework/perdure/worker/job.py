@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic, perf_counter_ns
+from types import FunctionType
 from typing import Any
 
 from perdure.core import payload
@@ -23,15 +23,10 @@ from perdure.worker.stacks import stack_of
 __all__ = ["Job", "lane_of"]
 
 
-@dataclass(slots=True, eq=False)
 class Job:
     """One attempt, from `start` until whatever runs it has ended."""
 
-    attempt: Attempt
-    step: tuple[str, str]
-    """Its run and key."""
-    done: Callable[[Outcome], None]
-    lane: Lane
+    # Most attempts never change most of these: as class attributes they cost nothing for each.
     began: int = 0
     """ns of the performance counter; 0: it has not begun."""
     stop: PerdureError | None = None
@@ -50,6 +45,15 @@ class Job:
     deadline: asyncio.TimerHandle | None = None
     pulse: asyncio.TimerHandle | None = None
     """Rings when no heartbeat came in time."""
+
+    def __init__(
+        self, attempt: Attempt, step: tuple[str, str], done: Callable[[Outcome], None], lane: Lane
+    ) -> None:
+        self.attempt = attempt
+        self.step = step
+        """Its run and key."""
+        self.done = done
+        self.lane: Lane = lane
 
     def __str__(self) -> str:
         return f"step {self.attempt.step_id!r} of run {self.attempt.run_id}"
@@ -112,12 +116,26 @@ class Job:
             self.stop.add_note(f"Its thread goes on. It is at:\n{stack}")
 
 
+_LANES_MAX = 1024
+_lanes: dict[Callable[..., Any], Lane] = {}
+"""Of the functions seen last: to look at a function's code is an audited event."""
+
+
 def lane_of(attempt: Attempt) -> Lane:
     """Where an attempt runs."""
     if attempt.options.executor == "process":
         return "process"
     try:
-        asynchronous = attempt.fn.__code__.co_flags & inspect.CO_COROUTINE
-    except AttributeError:  # a partial, or an object with __call__
-        asynchronous = inspect.iscoroutinefunction(attempt.fn)
-    return "loop" if asynchronous else "thread"
+        return _lanes[attempt.fn]
+    except (KeyError, TypeError):  # TypeError: not hashable
+        return _look_up(attempt.fn)
+
+
+def _look_up(fn: Callable[..., Any]) -> Lane:
+    lane: Lane = "loop" if inspect.iscoroutinefunction(fn) else "thread"
+    # A function made anew in each run would be kept with all that it encloses.
+    if isinstance(fn, FunctionType) and fn.__closure__ is None:
+        if len(_lanes) >= _LANES_MAX:
+            _lanes.clear()
+        _lanes[fn] = lane
+    return lane

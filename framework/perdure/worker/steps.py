@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.errors import StepStopped, StepTimeout, UsageError
-from perdure.execution.current import running_step
+from perdure.execution.current import begin_step
 from perdure.execution.ports import Attempt, Outcome
 from perdure.worker.calls import call_of, outcome_of
 from perdure.worker.children import Children, Ticket
@@ -197,7 +197,8 @@ class LocalSteps:
     async def _on_loop(self, job: Job, begun: Coroutine[Any, Any, Any] | None) -> None:
         attempt = job.attempt
         try:
-            with _nothing if self._around is None else self._around(attempt), running_step(job.info()):
+            begin_step(job.info)
+            with _nothing if self._around is None else self._around(attempt):
                 value = await (attempt.fn(*attempt.args, **attempt.kwargs) if begun is None else begun)
             job.outcome = job.returned(value, self._limits)
         except GeneratorExit:
@@ -221,7 +222,8 @@ class LocalSteps:
         attempt = job.attempt
         job.thread = get_ident()
         try:
-            with _nothing if self._around is None else self._around(attempt), running_step(job.info()):
+            begin_step(job.info)
+            with _nothing if self._around is None else self._around(attempt):
                 value: Any = attempt.fn(*attempt.args, **attempt.kwargs)
             return value if inspect.iscoroutine(value) else job.returned(value, self._limits)
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a step is a failure of the step

@@ -8,7 +8,7 @@ from typing import Any
 from perdure.core import codec, effects, ids
 from perdure.core.facts import UNDECODABLE, Fact
 from perdure.core.fold import aging, commands, messages, runs
-from perdure.core.ops import ENDS
+from perdure.core.ops import ENDS, Op
 from perdure.core.state import PartitionState
 from perdure.errors import LevelTooNew
 
@@ -107,7 +107,8 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
 
 
 def _ends_last(change: Body) -> bool:
-    return not any(name in ENDS for name, _ in change["ops"][:-1])
+    changes: list[Op] = change["ops"]
+    return all([name not in ENDS for name, _ in changes[:-1]])
 
 
 def _all_known(indexes: Iterable[int], pairings: list[Body], count: int) -> bool:

@@ -66,6 +66,8 @@ class SqliteLog:
         self._partitions = 0
         self.path: Path | None = None
         """Where the file is, once it was opened."""
+        self.now: Callable[[], int] = self._not_open
+        """The log's time; the clock's own method, since the engine asks for it many times in each run."""
 
     @property
     def expires(self) -> bool:
@@ -101,6 +103,7 @@ class SqliteLog:
         shared = SharedDirectory(path)
         self._queue = WriterQueue(shared)
         self._clock = SharedClock(shared)
+        self.now = self._clock.now
         self._connection = files.connect(path, self._full)
         try:
             with self._queue:
@@ -192,8 +195,9 @@ class SqliteLog:
     async def drop_snapshot(self, partition: int, name: str) -> None:
         await self._at_desk(lambda connection: snapshots.drop(connection, self._queue, partition, name))
 
-    def now(self) -> int:
-        return self._clock.now()
+    @staticmethod
+    def _not_open() -> int:
+        raise UsageError("the log is not open: await log.open() first")
 
     # For the handles
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from perdure.logs.contract import NO_HEADERS, Entry, Topic, partition_count
@@ -201,11 +202,13 @@ def trim(connection: sqlite3.Connection, slot: int, before: int, entries_max: in
 
 def encode_headers(headers: Mapping[str, bytes]) -> bytes:
     """`6 3 sourceapi`: the lengths of name and value, then both, for each header."""
-    parts: list[bytes] = []
-    for text, value in headers.items():
-        name = text.encode()
-        parts.append(b"%d %d %b%b" % (len(name), len(value), name, value))
-    return b"".join(parts)
+    return b"".join([_prefix(text, len(value)) + value for text, value in headers.items()])
+
+
+@lru_cache(maxsize=1024)
+def _prefix(text: str, value_bytes: int) -> bytes:
+    name = text.encode()
+    return b"%d %d %b" % (len(name), value_bytes, name)
 
 
 def decode_headers(blob: bytes) -> dict[str, bytes]:
