@@ -66,14 +66,14 @@ def test_a_fold_that_accepts_void_commits_is_caught(monkeypatch: pytest.MonkeyPa
 def test_a_body_that_gets_two_outcomes_in_one_turn_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     cut = Commits._cut
 
-    def mixed_up(self: Commits, resident) -> list:
+    def mixed_up(self: Commits, resident) -> tuple:
         """Two outcomes given at once have no order of their own: the record has the other one."""
-        steps = cut(self, resident)
+        steps, size, count = cut(self, resident)
         outcomes = [step for step in steps if step.ops and step.ops[0][0] == "perdure.StepDone"]
         if len(outcomes) > 1:
             first, last = outcomes[0], outcomes[-1]
             first.ops[0], last.ops[0] = last.ops[0], first.ops[0]
-        return steps
+        return steps, size, count
 
     monkeypatch.setattr(Commits, "_cut", mixed_up)
     monkeypatch.setattr(programs, "TRIGGERS", ("orderly",))

@@ -329,7 +329,7 @@ class Residents:
                 self.attempts.start_all(resident, step.asks)
         if not run.live:
             return
-        if run.status not in STILL and any([step.opened_by == ops.RESUMED_BY_USER for step in steps]):
+        if run.status not in STILL and ops.RESUMED_BY_USER in [step.opened_by for step in steps]:
             self._resumed(run, resident)
         if run.inbox:
             self.activate(run.id)

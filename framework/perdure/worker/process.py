@@ -43,7 +43,7 @@ def calm_collector() -> None:
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """A new event loop for a process that is a worker: uvloop's where that is installed (`perdure[fast]`), else asyncio's.
+    """A new event loop for a process that is a worker: uvloop's where it is installed (`perdure[fast]`), or asyncio's.
 
     Runs have a loop of their own either way; this is the one that their steps and the log's answers come to.
     """

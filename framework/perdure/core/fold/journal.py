@@ -108,7 +108,7 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
 
 def _ends_last(change: Body) -> bool:
     changes: list[Op] = change["ops"]
-    return all([name not in ENDS for name, _ in changes[:-1]])
+    return len(changes) < 2 or ENDS.isdisjoint([name for name, _ in changes[:-1]])
 
 
 def _all_known(indexes: Iterable[int], pairings: list[Body], count: int) -> bool:

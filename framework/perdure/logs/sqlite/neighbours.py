@@ -10,9 +10,9 @@ import fcntl
 import mmap
 import os
 import struct
+import time
 import weakref
 from pathlib import Path
-from time import monotonic_ns, time_ns
 from typing import Final
 
 from perdure.errors import LogError
@@ -151,20 +151,20 @@ class SharedClock:
             os.close(fd)
 
     def _slow(self) -> int:
-        return steady_us(monotonic_ns()) if self._ticks else 0
+        return steady_us(time.monotonic_ns()) if self._ticks else 0
 
     def now(self) -> int:
         # Asked ten times for each run, so that calls are saved here.
-        wall = time_ns() // 1_000
+        wall = time.time_ns() // 1_000
         base = _base_of(self._last)[0]
         if self._ticks:
-            base += monotonic_ns() * KEPT // TICKS
-        return wall if wall > base else base
+            base += time.monotonic_ns() * KEPT // TICKS
+        return max(wall, base)
 
     def stamp(self) -> int:
         """The time for entries that are about to be written. Only for whom the writers' queue has let in."""
         slow = self._slow()
-        ts = max(_U64.unpack_from(self._last)[0] + slow, time_ns() // 1_000)
+        ts = max(_U64.unpack_from(self._last)[0] + slow, time.time_ns() // 1_000)
         _U64.pack_into(self._last, 0, ts - slow)
         return ts
 
