@@ -85,10 +85,6 @@ class KafkaLog:
         except BaseException:
             self._desk.shutdown(wait=False)
             raise
-        self._topics = {
-            topic: (topics.topic_name(self.settings, topic), partition_count(topic, self._partitions))
-            for topic in Topic
-        }
         self._open = True
 
     def _prepare(self) -> int:
@@ -244,10 +240,10 @@ class KafkaLog:
     def topic_of(self, topic: Topic, partition: int) -> str:
         """The topic's name on the cluster. Raises UsageError for a partition that it has not."""
         self._check_open()
-        name, count = self._topics[topic]
+        count = partition_count(topic, self._partitions)
         if not 0 <= partition < count:
             raise UsageError(f"{topic} has no partition {partition}; it has {count}")
-        return name
+        return topics.topic_name(self.settings, topic)
 
     def _reader(self, topic: Topic) -> Reader:
         committed = topic is Topic.EVENTS
