@@ -14,6 +14,7 @@ from tests.brokers import answers
 from tests.brokers.container import PREPARED_VARIABLE, local_image, shared_container
 from tests.brokers.netns import engine_network
 from tests.infra.talking import eventually, new_topic, read, write
+from tests.testing.test_pages import PAGE, files, run
 
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.docker, pytest.mark.kafka, pytest.mark.slow]
@@ -58,31 +59,6 @@ def test_a_shared_container_ends_with_its_last_user(image: str, tmp_path: Path) 
     eventually(is_gone, 30, "the keeper has removed the container")
 
 
-USER = """
-import pytest
-
-from perdure import App, Context
-
-
-@pytest.mark.asyncio
-async def test_on_kafka(perdure_kafka_url):
-    app = App("sums", log=perdure_kafka_url)
-
-    @app.function
-    async def add(ctx: Context) -> int:
-        return await ctx.step.run("add", sum, [1, 2])
-
-    async with app.worker():
-        run = await app.start(add)
-        assert await run.result(timeout="30s") == 3
-    await app.close()
-
-
-def test_the_broker_is_the_same(perdure_kafka):
-    assert perdure_kafka.url().startswith("kafka://")
-"""
-
-
-def test_a_user_test_runs_on_a_container(image: str, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(USER)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-q").assert_outcomes(passed=2)
+def test_the_page_on_testing_runs_on_a_container(image: str, pytester: pytest.Pytester) -> None:
+    written = files(PAGE)
+    run(pytester, {name: written[name] for name in ("pyproject.toml", "test_kafka.py")})
