@@ -14,10 +14,10 @@ compile := UV_CUSTOM_COMPILE_COMMAND="make lock" $(bin)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench bench-kafka lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 19
 
 demo: $(stamp) ## a durable function, and a worker killed in the middle of it
 	$(bin)/python examples/demo.py $(ARGS)
@@ -33,6 +33,9 @@ check: $(stamp) ## style, types and layers, without running anything
 
 bench: $(stamp) ## measure, and hold the figures against their budgets
 	$(bin)/python benchmarks/run.py $(ARGS)
+
+bench-kafka: $(stamp) ## the same on Kafka, beside a raw loop of its client on the same broker
+	$(bin)/python benchmarks/run.py --kafka $(ARGS)
 
 lock: $(stamp) ## pin requirements/*.txt anew, with hashes
 	$(compile) pyproject.toml -o requirements/base.txt $(ARGS)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("fastavro", "pydantic", "opentelemetry-api")
+LIBRARIES = ("confluent-kafka", "fastavro", "pydantic", "opentelemetry-api")
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,6 +1,7 @@
 """One repetition: a fresh process and a fresh log, each workload beside its floor. Prints one line of JSON.
 
-`run.py` starts it. In this process are the worker and, unless the client has one of its own, the client.
+`run.py` starts it. In this process are the worker and, unless the client has one of its own, the client. With `--kafka`
+the log and its floor have topics of their own on that broker.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import argparse
 import asyncio
 import json
 import tempfile
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, Protocol
 
 from far_client import FarClient
 from floor import Floor, Record, entry_bytes, journal_bounds, journal_since, records_of
@@ -24,6 +27,16 @@ from perdure.logs.contract import Log
 from perdure.worker.process import calm_collector
 
 Drive = Callable[[str, int, int, float], Awaitable[Sample]]
+
+
+class Plays(Protocol):
+    """The floor of a log."""
+
+    async def play(self, records: Sequence[Record], runs: int, in_flight: int, seconds: float) -> Sample: ...
+
+
+Place = AbstractAsyncContextManager[tuple[str, Plays]]
+"""Where a repetition is: the URL of a fresh log, and the floor beside it."""
 
 
 @dataclass
@@ -57,7 +70,7 @@ def crowd(workload: str, sample: Sample) -> dict[str, float]:
     }
 
 
-async def measure(size: Size, log: Log, drive: Drive, floor: Floor, floor_first: bool) -> dict[str, Any]:
+async def measure(size: Size, log: Log, drive: Drive, floor: Plays, floor_first: bool) -> dict[str, Any]:
     """All cells, each beside its floor; which of the two goes first changes from one repetition to the next."""
     found: dict[str, Any] = {}
     cells = [(name, name, count, 1) for name, count in size.alone.items()]
@@ -89,32 +102,50 @@ async def recorded(log: Log, drive: Drive, workload: str) -> list[Record]:
     return records_of(await journal_since(log, before))
 
 
-async def repetition(folder: Path, size: Size, *, floor_first: bool, two_processes: bool) -> dict[str, Any]:
-    url = f"sqlite:///{folder}/log.db?synchronous=full"
-    app, functions = make_app(url)
+@asynccontextmanager
+async def on_a_file(folder: Path) -> AsyncGenerator[tuple[str, Plays]]:
+    """The embedded log, durable on each commit."""
     floor_log = open_log(f"sqlite:///{folder}/floor.db?synchronous=full")
     await floor_log.open()
-    far = await FarClient.start(url) if two_processes else None
-
-    async def near(workload: str, runs: int, in_flight: int, seconds: float) -> Sample:
-        return await drive(app, functions[workload], runs, in_flight, seconds)
-
-    async def from_afar(workload: str, runs: int, in_flight: int, seconds: float) -> Sample:
-        assert far is not None
-        cpu = process_time()
-        sample = await far.drive(workload, runs, in_flight, seconds)
-        sample.cpu = process_time() - cpu  # the worker's, not the client's
-        return sample
-
     try:
-        async with app.worker() as engine:
-            log = engine.services.log
-            return await measure(size, log, near if far is None else from_afar, Floor(floor_log), floor_first)
+        yield f"sqlite:///{folder}/log.db?synchronous=full", Floor(floor_log)
     finally:
-        if far is not None:
-            await far.close()
-        await app.close()
         await floor_log.close()
+
+
+@asynccontextmanager
+async def on_kafka(servers: str) -> AsyncGenerator[tuple[str, Plays]]:
+    """A log on a broker, in a namespace that nobody has used before."""
+    from kafka_floor import PARTITIONS, kafka_floor
+
+    namespace = f"bench-{uuid.uuid4().hex[:12]}"
+    async with kafka_floor(servers, f"{namespace}.floor") as floor:
+        yield f"kafka://{servers}/{namespace}?create={PARTITIONS}", floor
+
+
+async def repetition(place: Place, size: Size, *, floor_first: bool, two_processes: bool) -> dict[str, Any]:
+    async with place as (url, floor):
+        app, functions = make_app(url)
+        far = await FarClient.start(url) if two_processes else None
+
+        async def near(workload: str, runs: int, in_flight: int, seconds: float) -> Sample:
+            return await drive(app, functions[workload], runs, in_flight, seconds)
+
+        async def from_afar(workload: str, runs: int, in_flight: int, seconds: float) -> Sample:
+            assert far is not None
+            cpu = process_time()
+            sample = await far.drive(workload, runs, in_flight, seconds)
+            sample.cpu = process_time() - cpu  # the worker's, not the client's
+            return sample
+
+        try:
+            async with app.worker() as engine:
+                log = engine.services.log
+                return await measure(size, log, near if far is None else from_afar, floor, floor_first)
+        finally:
+            if far is not None:
+                await far.close()
+            await app.close()
 
 
 def main() -> None:
@@ -123,11 +154,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--floor-first", action="store_true")
     parser.add_argument("--two-processes", action="store_true")
+    parser.add_argument("--kafka", metavar="SERVERS")
     args = parser.parse_args()
     size = QUICK if args.quick else FULL
     calm_collector()  # as `perdure worker` does
     with tempfile.TemporaryDirectory(prefix="perdure-bench-", dir=args.folder) as folder:
-        work = repetition(Path(folder), size, floor_first=args.floor_first, two_processes=args.two_processes)
+        place = on_kafka(args.kafka) if args.kafka else on_a_file(Path(folder))
+        work = repetition(place, size, floor_first=args.floor_first, two_processes=args.two_processes)
         print(json.dumps({"size": asdict(size), "cells": asyncio.run(work)}))
 
 

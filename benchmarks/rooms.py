@@ -2,7 +2,7 @@
 
 Two looks, since neither is true alone. *Sampled*: every ms of processor time a signal looks where the main thread
 is; it costs next to nothing, and C code counts for its caller. *Profiled*: cProfile, which counts calls, and makes
-small Python functions look dearer than they are. The log's own thread is a line of its own.
+small Python functions look dearer than they are. The log's own threads are a line of their own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLACES = (
     ("asyncio/", "asyncio"),
     ("benchmarks/", "the benchmark itself"),
 )
-THREAD = "the log's thread"
+THREAD = "the log's threads"
 
 
 def room_of(file: str) -> str:
@@ -80,11 +80,11 @@ def by_room(profile: cProfile.Profile) -> tuple[Counter[str], Counter[str]]:
 
 
 async def looked_at(
-    runs: int, samples: Samples | None, profile: cProfile.Profile | None
+    url: str, runs: int, samples: Samples | None, profile: cProfile.Profile | None
 ) -> tuple[float, float]:
     """Runs the workload under one of the two; CPU seconds of the main thread and of all others."""
     with tempfile.TemporaryDirectory(prefix="perdure-bench-") as folder:
-        app, functions = make_app(f"sqlite:///{folder}/log.db?synchronous=full")
+        app, functions = make_app(url or f"sqlite:///{folder}/log.db?synchronous=full")
         try:
             async with app.worker():
                 await drive(app, functions[WORKLOAD], WARM_UP, IN_FLIGHT, ENOUGH_S)
@@ -104,11 +104,11 @@ async def looked_at(
     return main, whole - main
 
 
-def printed(runs: int, lines: int) -> str:
+def printed(url: str, runs: int, lines: int) -> str:
     """Both looks in one table."""
     samples, profile = Samples(), cProfile.Profile()
-    main, others = asyncio.run(looked_at(runs, samples, None))
-    asyncio.run(looked_at(runs, None, profile))
+    main, others = asyncio.run(looked_at(url, runs, samples, None))
+    asyncio.run(looked_at(url, runs, None, profile))
     times, calls = by_room(profile)
     steps = runs * STEPS[WORKLOAD]
     samples.rooms.pop("waiting in select", None)
@@ -129,8 +129,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=4_000)
     parser.add_argument("--lines", type=int, default=0, help="also the lines that were met most often")
+    parser.add_argument("--log", default="", help="the log's URL; by default a file of its own")
     args = parser.parse_args()
-    print(printed(args.runs, args.lines))
+    print(printed(args.log, args.runs, args.lines))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def printed(result: Mapping[str, Any], what: Mapping[str, str]) -> str:
     shown = f"load {loads['before']} before, {loads['after']} after"
     head = [
         f"{place}; Python {machine['python']}, SQLite {machine['sqlite']}; {code}",
-        f"embedded log, synchronous=FULL, {processes}; {shown}",
+        f"{result['log']}, {processes}; {shown}",
         "; ".join(f"{name}: {text}" for name, text in what.items()) + "; x200: in flight at once",
         f"median (min..max) of {len(result['repetitions'])} repetitions, each a fresh process and log",
     ]

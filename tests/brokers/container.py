@@ -11,6 +11,8 @@ from pathlib import Path
 from perdure.testing.kafka import KafkaBroker, image_name
 from tests.brokers.leases import Lease
 
+PREPARED_VARIABLE = "PERDURE_TEST_DOCKER_IMAGE"
+"""Set by `infra/docker.sh up`: an image for tests of containers alone; brokers for other tests are processes."""
 DOCKER_S = 20
 
 

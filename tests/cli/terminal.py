@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,13 +71,15 @@ def on_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:
 class Screen:
     """A running command and everything that it has printed."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str], before: str = "") -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], before: str = "", env: Mapping[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{before}; from perdure.cli.root import app; app()", *arguments]
             if before
             else command(*arguments),
             cwd=folder,
-            env=environ(),
+            env=environ(**(env or {})),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -141,9 +143,11 @@ class Screen:
 
 
 @contextmanager
-def screen(folder: Path, *arguments: str, before: str = "") -> Iterator[Screen]:
-    """Starts a command, with code that runs before it, and leaves nothing of it behind."""
-    shown = Screen(folder, arguments, before)
+def screen(
+    folder: Path, *arguments: str, before: str = "", env: Mapping[str, str] | None = None
+) -> Iterator[Screen]:
+    """Starts a command, with code that runs before it and more variables, and leaves nothing of it behind."""
+    shown = Screen(folder, arguments, before, env)
     try:
         yield shown
     finally:

@@ -112,12 +112,12 @@ def test_the_fields_of_json_are_stable() -> None:
     (failed,) = listed("--status", "failed")
     assert list(failed) == [
         *("id", "function", "status", "event", "created", "scheduled", "started", "ended", "duration_s"),
-        *("parent", "tags", "reason", "error"),
+        *("parent", "tags", "held", "reason", "error"),
     ]
     view = json.loads(perdure("runs", "show", failed["id"], "--json").stdout)
     assert list(view) == [
         *("id", "function", "status", "event", "created", "started", "ended", "duration_s", "parent", "tags"),
-        *("values", "reason", "result", "error", "steps", "ops", "ops_total"),
+        *("values", "held", "reason", "result", "error", "steps", "ops", "ops_total"),
     ]
     assert list(view["event"]) == ["name", "id", "key", "ts", "v", "data"]
     assert list(view["error"]) == ["type", "message", "traceback"]

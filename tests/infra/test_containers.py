@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from perdure.testing.kafka import SERVERS_VARIABLE, kafka_broker
+from perdure.testing.kafka import IMAGE_VARIABLE, SERVERS_VARIABLE, kafka_broker
 from tests.brokers import answers
-from tests.brokers.container import local_image, shared_container
+from tests.brokers.container import PREPARED_VARIABLE, local_image, shared_container
+from tests.brokers.netns import engine_network
 from tests.infra.talking import eventually, new_topic, read, write
+from tests.testing.test_pages import PAGE, files, run
 
+pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.docker, pytest.mark.kafka, pytest.mark.slow]
 
 
 @pytest.fixture
-def image(monkeypatch: pytest.MonkeyPatch) -> str:
+def image(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.delenv(SERVERS_VARIABLE, raising=False)
     monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")  # its image may not be here
+    if prepared := os.environ.get(PREPARED_VARIABLE):
+        monkeypatch.setenv(IMAGE_VARIABLE, prepared)
     found = local_image()
     if found is None:
-        pytest.skip("no Docker that answers, or not the image that PERDURE_TEST_KAFKA_IMAGE names")
-    return found
+        assert not prepared, f"{prepared} is not there, or its engine does not answer any more"
+        pytest.skip('no Docker that answers, or no image of Kafka: eval "$(infra/docker.sh up)" brings both')
+    with engine_network():
+        yield found
 
 
 def test_a_container_for_users(image: str) -> None:
@@ -48,3 +57,8 @@ def test_a_shared_container_ends_with_its_last_user(image: str, tmp_path: Path) 
         return subprocess.run(asked, capture_output=True, check=False).returncode != 0
 
     eventually(is_gone, 30, "the keeper has removed the container")
+
+
+def test_the_page_on_testing_runs_on_a_container(image: str, pytester: pytest.Pytester) -> None:
+    written = files(PAGE)
+    run(pytester, {name: written[name] for name in ("pyproject.toml", "test_kafka.py")})

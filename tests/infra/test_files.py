@@ -95,6 +95,35 @@ def test_a_wrong_call_is_told_what_is_wrong(arguments: list[str], said: str) -> 
     assert said in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "docker.sh up"),
+        (["start"], 2, "docker.sh up"),
+        (["run", "ls"], 1, "no engine of"),
+    ],
+)
+def test_a_wrong_call_of_the_engine_is_told_what_is_wrong(
+    arguments: list[str], code: int, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_DIR", str(tmp_path))
+    done = run(INFRA / "docker.sh", *arguments)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
+def test_a_machine_where_no_engine_can_be_had_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for tool in ("bash", "cat", "dirname", "flock", "id", "mkdir"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or pytest.fail(tool))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_DIR", str(tmp_path / "engine"))
+    done = run(INFRA / "docker.sh", "up")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert re.search("only root could start one|there is no apt-get", done.stderr)
+
+
 def test_a_machine_without_maven_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for tool in ("bash", "dirname"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or pytest.fail(tool))

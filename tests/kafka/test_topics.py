@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from perdure import App, Context, LogError
-from perdure.logs.kafka import KafkaLog, KafkaSettings
+from perdure.logs.kafka import KafkaLog, KafkaSettings, admin
 from perdure.testing.log_contract import Recorder
 from tests.brokers import broker
 
@@ -53,6 +54,11 @@ def test_topics_are_made_once_and_checked(url: str) -> None:
     assert more.returncode == 2
     assert "has 3 partitions already" in more.stderr
 
+    copies = perdure("topics", "create", "--log", url, "--app", "other")
+    assert copies.returncode == 2
+    assert "3 copies need as many brokers" in copies.stderr
+    assert "--replication 1" in copies.stderr
+
     unsafe = perdure("topics", "check", "--log", url, "--json")
     assert unsafe.returncode == 1
     sentences = {fault["topic"].split(".", 1)[1]: fault["sentence"] for fault in json.loads(unsafe.stdout)}
@@ -86,15 +92,40 @@ def test_a_worker_refuses_topics_that_could_lose_runs(url: str) -> None:
     asyncio.run(opening())
 
 
-def test_no_broker_is_told_with_what_to_look_at() -> None:
+@pytest.mark.parametrize(
+    ("servers", "why"),
+    [("127.0.0.1:1", "Connection refused"), ("no-such-host.invalid:9092", "Failed to resolve")],
+)
+def test_no_broker_is_told_with_its_reason_and_what_to_look_at(
+    servers: str, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(admin, "_ANSWER_S", 2.0)
+    monkeypatch.setattr(admin, "_NOTICE_S", 0.5)
+
     async def opening() -> None:
-        log = KafkaLog(
-            KafkaSettings("127.0.0.1:1", "shop", "orders", {"socket.connection.setup.timeout.ms": "1000"})
-        )
-        with pytest.raises(LogError, match=r"no broker answers at kafka://127\.0\.0\.1:1/shop"):
+        log = KafkaLog(KafkaSettings(servers, "shop", "orders"))
+        with pytest.raises(LogError, match=rf"no broker answers at kafka://{servers}/shop \(.*{why}.*\): is"):
             await log.open()
 
     asyncio.run(opening())
+    assert re.search(
+        rf"answers at kafka://{servers}/shop yet \(.*{why}.*\); .* for another 1.5 s", caplog.text
+    )
+
+
+def test_a_broker_that_lets_nobody_in_is_told_at_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    where = urlsplit(url)
+    options = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
+    secret = {"sasl.username": "ada", "sasl.password": "swordfish"}
+
+    async def opening() -> None:
+        log = KafkaLog(KafkaSettings(where.netloc, where.path[1:], "orders", options | secret))
+        with pytest.raises(LogError, match=r"does not let this user in \(.*SASL.*PERDURE_KAFKA_") as raised:
+            await log.open()
+        assert "swordfish" not in str(raised.value)
+
+    asyncio.run(opening())
+    assert caplog.text == ""
 
 
 def test_two_apps_share_the_events_of_a_namespace_and_nothing_else(url: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from perdure.testing import environment
+from perdure.testing.kafka import SERVERS_VARIABLE
+from tests.brokers import broker
 from tests.house.sources import ROOT
 
 pytest_plugins = ["pytester"]
@@ -57,14 +59,26 @@ def test_readme_runs_as_it_stands(pytester: pytest.Pytester) -> None:
 def test_the_page_on_testing_runs_as_it_stands(pytester: pytest.Pytester) -> None:
     written = files(PAGE)
     assert len(written) > 5
+    del written["test_kafka.py"]  # the next test's
     run(pytester, {"shop.py": files(README)["shop.py"], **written})
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_what_the_page_on_testing_shows_of_kafka_runs_as_it_stands(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SERVERS_VARIABLE, broker().servers)
+    written = files(PAGE)
+    run(pytester, {name: written[name] for name in ("pyproject.toml", "test_kafka.py")})
 
 
 @pytest.mark.asyncio
 async def test_the_event_of_readme_goes_through_its_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (sent,) = re.findall(r"^perdure events send (\S+) '(.*?)'", "\n".join(blocks(README, "sh")), re.MULTILINE)
+    typed = "\n".join(blocks(README, "sh"))
+    (sent,) = set(re.findall(r"^perdure events send (\S+) '(.*?)'", typed, re.MULTILINE))
     shop = loaded(tmp_path / "shop.py", files(README)["shop.py"], monkeypatch)
     async with environment(shop.app) as env:
         (run,) = await env.send(sent[0], json.loads(sent[1]))

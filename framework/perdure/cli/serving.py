@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import counted, duration, error_line
 from perdure.client.connections import Connections
 from perdure.engine.engine import Engine
+from perdure.observability.exporting import SeldomEach, exporting
 from perdure.observability.names import RUN_LOGGER
 
 READY_S = 5.0
@@ -45,8 +46,9 @@ async def serving(
     live = LiveLog(printer, (function.id for function in app.functions), now, brief=how.brief)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: _trouble(printer, now(), context))
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         stack.enter_context(_warnings(printer))
+        await stack.enter_async_context(exporting(app.name))
         if how.log is not None:
             stack.enter_context(app.borrowed(Connections(app.name, how.log), app.clock))
         app.observers.append(live)
@@ -72,18 +74,22 @@ async def serving(
 
 @contextmanager
 def _warnings(printer: Printer) -> Generator[None]:
-    """Prints what perdure itself logs, unless the app's code has set up logging: then that is where it goes."""
-    logger = logging.getLogger("perdure")
-    if logger.hasHandlers():
-        yield
-        return
-    handler = _Warnings(printer)
+    """Prints what perdure logs, and what sends its spans, unless the app's code has set up logging: then that is where
+    it goes."""
+    handler, sending = _Warnings(printer), _Warnings(printer)
     handler.addFilter(lambda record: record.name != RUN_LOGGER)  # the live log prints those
-    logger.addHandler(handler)
+    sending.addFilter(SeldomEach())
+    added: list[tuple[logging.Logger, logging.Handler]] = []
+    for name, each in (("perdure", handler), ("opentelemetry", sending)):
+        logger = logging.getLogger(name)
+        if not logger.hasHandlers():
+            logger.addHandler(each)
+            added.append((logger, each))
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for logger, each in added:
+            logger.removeHandler(each)
 
 
 class _Warnings(logging.Handler):

@@ -10,7 +10,7 @@ from perdure.core import payload
 from perdure.core.ops import EventData, Op
 from perdure.core.state import Run
 from perdure.errors import EncodingError
-from perdure.index.views import RunView, StepView
+from perdure.index.views import RunView, StepView, held_end
 
 Json = dict[str, Any]
 
@@ -45,6 +45,7 @@ def run_json(run: Run) -> Json:
         "duration_s": seconds(run.ended - run.started) if run.ended and run.started else None,
         "parent": run.parent,
         "tags": dict(run.tags),
+        "held": held_end(run) or None,
         "reason": run.reason or None,
         "error": None if run.error is None else {"type": run.error["type"], "message": run.error["message"]},
     }
@@ -64,6 +65,7 @@ def view_json(view: RunView, ops_total: int) -> Json:
         "parent": view.parent,
         "tags": view.tags,
         "values": view.values,
+        "held": view.held or None,
         "reason": view.reason or None,
         "result": view.result,
         "error": None if view.error is None else dict(view.error),

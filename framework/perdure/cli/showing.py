@@ -16,7 +16,7 @@ from perdure.cli.printing import is_coloured
 from perdure.cli.wording import clock, counted, cut, duration, error_line, moment, shortened, users_part
 from perdure.core.ops import EventData, Op
 from perdure.core.state import Pending, Run
-from perdure.index.views import RunView, StepView
+from perdure.index.views import RunView, StepView, held_end
 
 WIDE = 10_000
 """Columns of what is no terminal: nothing is cut, so that grep finds it."""
@@ -117,10 +117,16 @@ def doing(run: Run, now: int) -> str:
         return "not begun, or in its first step"  # the log hears of a beginning with what follows from it
     if run.status == "scheduled":
         return f"starts at {moment(run.not_before, now)}"
+    if ending := held_end(run):
+        return _ending(ending)
     if run.reason or not run.live:
         return cut(run.reason, 120)
     said = [_pending(key.partition("/")[2], pending, now) for key, pending in run.pending.items()]
     return cut(", ".join(said), 200) if said else ""
+
+
+def _ending(status: str) -> str:
+    return f"ends as {status} when the last attempt of a step is over"
 
 
 def _pending(name: str, pending: Pending, now: int) -> str:
@@ -183,6 +189,8 @@ def _facts(view: RunView, ops_total: int, now: int) -> list[tuple[str, str]]:
         facts.append(("parent", view.parent))
     facts += [("tags", shortened(view.tags, 400))] if view.tags else []
     facts += [(name, shortened(value, 400)) for name, value in view.values.items()]
+    if view.held:
+        facts.append(("end", _ending(view.held)))
     if view.reason:
         facts.append(("reason", view.reason))
     if len(view.ops) < ops_total:

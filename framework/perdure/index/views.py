@@ -55,6 +55,8 @@ class RunView:
     tags: dict[str, str] = field(default_factory=dict[str, str])
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     parent: str | None = None
+    held: str = ""
+    """How it will end, when its body is over and an attempt of a step is not: see `held_end`."""
     steps: list[StepView] = field(default_factory=list[StepView])
     ops: Sequence[Op] = ()
 
@@ -75,9 +77,17 @@ def run_view(run: Run, accepted: Sequence[Op]) -> RunView:
         tags=dict(run.tags),
         values={name: payload.loads(value) for name, value in run.values.items()},
         parent=run.parent,
+        held=held_end(run),
         steps=step_views(accepted),
         ops=accepted,
     )
+
+
+def held_end(run: Run) -> str:
+    """The status that a run will have once its last attempt is over; "" while its body is not over, and at its end."""
+    if run.held is None or not run.live:
+        return ""
+    return _HELD.get(run.held[0], "parked")
 
 
 def step_views(accepted: Iterable[Op]) -> list[StepView]:
@@ -205,6 +215,7 @@ def _abandoned(steps: Steps, body: Body, time: int) -> None:
     _close(steps, body, time, "abandoned")
 
 
+_HELD = {ops.RUN_DONE: "completed", ops.RUN_FAILED: "failed", ops.RUN_CANCELLED: "cancelled"}
 _OPS: dict[str, Callable[[Steps, Body, int], None]] = {
     ops.ASKED: _asked,
     ops.TIMER_SET: _opened("sleep"),

@@ -23,6 +23,8 @@ from perdure.logs.kafka.topics import TopicSpec
 __all__ = ["Admin"]
 
 _ANSWER_S: Final = 15.0
+_NOTICE_S: Final = 3.0
+"""After so long, whoever waits is told for what."""
 _SEEN_S: Final = 10.0
 
 
@@ -30,7 +32,11 @@ class Admin:
     """Asks the cluster's brokers. Raises LogError, with what to do."""
 
     def __init__(self, config: Mapping[str, Any], where: str) -> None:
-        self._client = AdminClient(dict(config))
+        self._heard: KafkaError | None = None
+        options: dict[str, Any] = {**config, "error_cb": self._hear}
+        if "debug" not in options:
+            options["log_level"] = 0  # what it would say is heard, and part of what is raised
+        self._client = AdminClient(options)
         self._where = where
 
     def partitions(self, names: Sequence[str]) -> dict[str, int]:
@@ -46,12 +52,42 @@ class Admin:
 
     def _metadata(self) -> dict[str, TopicMetadata]:
         try:
-            return self._client.list_topics(timeout=_ANSWER_S).topics
+            return self._client.list_topics(timeout=_NOTICE_S).topics
         except KafkaException as error:
+            why = self._why(error)
+            if not self._refused():
+                log.warning(
+                    "no broker answers at %s yet (%s); it may be starting, so it is asked for another %g s",
+                    self._where,
+                    why,
+                    _ANSWER_S - _NOTICE_S,
+                )
+        try:
+            return self._client.list_topics(timeout=0.1 if self._refused() else _ANSWER_S - _NOTICE_S).topics
+        except KafkaException as error:
+            if self._refused():
+                raise LogError(
+                    f"Kafka at {self._where} does not let this user in ({self._why(error)}): look at the settings in "
+                    "PERDURE_KAFKA_…"
+                ) from error
             raise LogError(
-                f"no broker answers at {self._where} ({_reason(error)}): is Kafka running there, and do the settings "
-                "in PERDURE_KAFKA_… fit it?"
+                f"no broker answers at {self._where} ({self._why(error)}): is Kafka running there, and do the "
+                "settings in PERDURE_KAFKA_… fit it?"
             ) from error
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # says less than what came before it
+            self._heard = error
+
+    def _refused(self) -> bool:
+        """Whether a broker is there, and does not let us in."""
+        return self._heard is not None and self._heard.code() == KafkaError._AUTHENTICATION
+
+    def _why(self, error: KafkaException) -> str:
+        """What the client has met, where it says more than what it raised."""
+        self._client.poll(0)  # calls `_hear`
+        told = self._heard.str() if self._heard is not None else _reason(error)
+        return told.partition(" (after ")[0]
 
     def describe(self, names: Sequence[str]) -> dict[str, Found]:
         """Those of the topics that are there, with their settings where this user may see them."""

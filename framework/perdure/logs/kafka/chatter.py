@@ -10,13 +10,15 @@ from typing import Final
 __all__ = ["Chatter", "client_log"]
 
 _AGAIN_S: Final = 30.0
+_PASSING: Final = "GETPID"
+"""A young broker, or one that has just become a coordinator, has no ids for producers yet; librdkafka asks again."""
 
 
 class Chatter(logging.Filter):
     """Lets one line of each kind through, then none of that kind for a while.
 
     The kind is the word that librdkafka begins a line with: FAIL, ERROR, GETPID. While a broker is away each client of
-    a process says the same at each try to connect.
+    a process says the same at each try to connect. What passes by itself is said only if it has not passed by then.
     """
 
     def __init__(self, again_s: float = _AGAIN_S, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +29,8 @@ class Chatter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind, now = record.getMessage().partition(" ")[0], self._clock()
-        if now - self._said.get(kind, -self._again_s) < self._again_s:
+        never = now if kind == _PASSING else now - self._again_s
+        if now - self._said.setdefault(kind, never) < self._again_s:
             return False
         self._said[kind] = now
         return True

@@ -69,6 +69,11 @@ class Cluster:
         wanted = topics.specs(self.settings, partitions, replication=replication)
         found = self.admin.partitions([spec.name for spec in wanted])
         missing = [spec for spec in wanted if spec.name not in found]
+        if missing and replication > (brokers := self.admin.brokers()):
+            raise UsageError(
+                f"{replication} copies need as many brokers, and {self.settings} has {brokers}: add brokers, or make "
+                f"the topics with --replication {brokers}"
+            )
         if missing:
             self.admin.create(missing, replication)
         return missing
