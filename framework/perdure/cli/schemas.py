@@ -44,7 +44,7 @@ def register(place: AppArgument, log: LogOption = None, json: JsonOption = False
     """
     said = {
         "registered": "was registered, version {0}",
-        "new": "registered",
+        "new": "registered, version {0}",
         "changed": "registered, version {0}",
     }
     _show(asyncio.run(_judged(place, log, make=True)), said, json=json)
