@@ -15,8 +15,8 @@ from typer.main import get_command
 from perdure import App, Context, Event
 from perdure.cli.root import app as commands
 from tests.brokers import broker
+from tests.brokers.registry import registry_of
 from tests.house.sources import ROOT
-from tests.kafka.gate import registry_of
 from tests.testing.test_pages import blocks, files
 
 PAGE = (ROOT / "docs" / "foreign-events.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from perdure import App, Context, Event, LogError
 from perdure.client.letters import redrive
 from perdure.config import schema_registry
 from tests.brokers import broker
-from tests.kafka.gate import Gate, registry_of
+from tests.brokers.registry import Gate, registry_of
 from tests.kafka.strangers import Stranger, shop
 
 pytestmark = [pytest.mark.kafka, pytest.mark.asyncio]

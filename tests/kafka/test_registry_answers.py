@@ -13,7 +13,7 @@ import pytest
 
 from perdure import LogError, UsageError
 from perdure.logs.kafka.registry import SchemaRegistry, registry_from_environment
-from tests.kafka.gate import need_client
+from tests.brokers.registry import need_client
 
 PREFIX = "PERDURE_SCHEMA_REGISTRY_"
 

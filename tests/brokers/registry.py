@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
-from tests.brokers.asking import is_required
+from tests.brokers.asking import unavailable
 from tests.house.sources import ROOT
 
 SCRIPT = str(ROOT / "infra" / "registry.sh")
@@ -25,7 +23,7 @@ def need_client() -> None:
     try:
         import confluent_kafka.schema_registry  # noqa: F401
     except ImportError as error:
-        (pytest.fail if is_required() else pytest.skip)(f"the extra `registry` is not installed: {error}")
+        unavailable(f"the extra `registry` is not installed: {error}", what="Schema Registry")
 
 
 @contextmanager
@@ -40,7 +38,7 @@ def registry_of(folder: Path) -> Iterator[str]:
     need_client()
     started = run("start")
     if started.returncode == MISSING:
-        (pytest.fail if is_required() else pytest.skip)(f"no Schema Registry: {started.stderr.strip()}")
+        unavailable(started.stderr.strip(), what="Schema Registry")
     try:
         assert started.returncode == 0, started.stderr
         yield started.stdout.strip()
