@@ -100,14 +100,21 @@ def redrive(
 
     if bool(numbers) == all_:
         raise UsageError("say which dead letters by their numbers, or --all of them")
-    sent = asyncio.run(_redriven(log, numbers or [], again=again))
+    chosen, refused = asyncio.run(_redriven(log, numbers or [], again=again))
+    sent = [letter for letter in chosen if letter.number not in refused]
+    for reason in refused.values():
+        typer.echo(f"perdure: {reason}", err=True)
     if json:
         typer.echo(dumped([_json(letter) for letter in sent]))
     else:
         typer.echo(f"sent {counted(len(sent), 'event')} again" + (": a worker takes them up" if sent else ""))
+    raise typer.Exit(1 if refused else 0)
 
 
-async def _redriven(log: str | None, numbers: list[int], *, again: bool) -> list[Letter]:
+async def _redriven(
+    log: str | None, numbers: list[int], *, again: bool
+) -> tuple[list[Letter], dict[int, str]]:
+    """The letters that are meant, and why some of them could not be sent again."""
     from perdure.cli.places import opened
     from perdure.client.letters import dead_letters
     from perdure.client.letters import redrive as send_again
@@ -124,8 +131,7 @@ async def _redriven(log: str | None, numbers: list[int], *, again: bool) -> list
             )
         if not again:
             chosen = [letter for letter in chosen if letter.redriven is None]
-        await send_again(known, chosen)
-        return chosen
+        return chosen, await send_again(known, chosen)
 
 
 async def _read(log: str | None) -> list[Letter]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from perdure.core import codec
 from perdure.core.facts import KIND, REDRIVEN, SIZE, Redriven, unpack_redriven
 from perdure.errors import EncodingError, LogError, UsageError
-from perdure.logs.contract import NO_HEADERS, Entry, Log, Topic
+from perdure.logs.contract import Entry, Log, Producer, Topic
 
 __all__ = ["Letter", "dead_letters", "redrive"]
 
@@ -88,43 +88,52 @@ def _take(found: dict[int, Letter], entry: Entry) -> None:
     )
 
 
-async def redrive(log: Log, letters: Sequence[Letter]) -> None:
+async def redrive(log: Log, letters: Iterable[Letter]) -> dict[int, str]:
     """Sends the events of dead letters again, in their order, to this log's app alone; returns when all are durable.
 
     Each keeps the id that it had, or that it got from its first place, so that it counts once within 24 h, however
-    often it is sent. What still cannot be read becomes a dead letter again. Raises UsageError, with nothing sent,
-    when one of them is no event, or is not kept whole any more; LogError.
+    often it is sent. What still cannot be read becomes a dead letter again. What cannot be sent, since it is no event
+    or is not kept whole any more, is left out: by its number, why. Raises LogError.
     """
-    whole = [(letter, await _whole(log, letter)) for letter in letters]
+    refused: dict[int, str] = {}
     producer = log.producer()
-
-    async def append(
-        topic: Topic, partition: int, value: bytes, key: bytes, headers: Mapping[str, bytes]
-    ) -> None:
-        done: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
-
-        def finished(result: int | LogError) -> None:
-            if not done.done():
-                done.set_result(result)
-
-        producer.append(topic, partition, value, key=key, headers=headers, done=finished)
-        result = await done
-        if isinstance(result, LogError):
-            raise result
-
     try:
-        for letter, entry in whole:
-            assert letter.first is not None
-            headers = {**entry.headers, REDRIVEN: letter.first.pack()}
-            await append(Topic.EVENTS, letter.partition, entry.value, entry.key, headers)
+        for letter in letters:
+            try:
+                entry, first = await _whole(log, letter)
+            except UsageError as error:
+                refused[letter.number] = str(error)
+                continue
+            headers = {**entry.headers, REDRIVEN: first.pack()}
+            await _append(producer, Topic.EVENTS, letter.partition, entry.value, entry.key, headers)
             # Behind the event: killed in between, it is sent once more, and counts once by its id.
-            await append(Topic.DEAD_LETTERS, 0, b"", str(letter.number).encode(), {KIND: _MARK})
+            number = str(letter.number).encode()
+            await _append(producer, Topic.DEAD_LETTERS, 0, b"", number, {KIND: _MARK})
     finally:
         producer.close()
+    return refused
 
 
-async def _whole(log: Log, letter: Letter) -> Entry:
-    """What is to be sent again: the entry itself, or what the letter has of one that is gone."""
+async def _append(
+    producer: Producer, topic: Topic, partition: int, value: bytes, key: bytes, headers: Mapping[str, bytes]
+) -> None:
+    done: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
+
+    def finished(result: int | LogError) -> None:
+        if not done.done():
+            done.set_result(result)
+
+    producer.append(topic, partition, value, key=key, headers=headers, done=finished)
+    result = await done
+    if isinstance(result, LogError):
+        raise result
+
+
+async def _whole(log: Log, letter: Letter) -> tuple[Entry, Redriven]:
+    """What is to be sent again: the entry itself, or what the letter has of one that is gone. And its first place.
+
+    Raises UsageError, which says why it cannot be.
+    """
     if not letter.is_event:
         raise UsageError(
             f"dead letter {letter.number} is about the {letter.topic}, whose records are never sent again; only events "
@@ -134,10 +143,10 @@ async def _whole(log: Log, letter: Letter) -> Entry:
         raise UsageError(f"dead letter {letter.number} does not say where its event lay at first")
     batch = await log.read(Topic.EVENTS, letter.partition, letter.offset, 1)
     if batch and batch[0].offset == letter.offset and batch[0].value.startswith(letter.value):
-        return batch[0]
+        return batch[0], letter.first
     if not letter.value or len(letter.value) < letter.size:
         raise UsageError(
             f"dead letter {letter.number} has {len(letter.value):,} of {letter.size:,} bytes, and the events do not "
             "hold the rest any more: send the event anew"
         )
-    return Entry(letter.offset, letter.buried, letter.key, letter.value, letter.headers or NO_HEADERS)
+    return Entry(letter.offset, letter.buried, letter.key, letter.value, letter.headers), letter.first
