@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -15,20 +17,24 @@ from perdure.authoring.registry import Registry
 from perdure.authoring.retry import Retry
 from perdure.authoring.sending import EventInput, checked_tags, to_event
 from perdure.authoring.steps import step
+from perdure.authoring.subjects import event_models
 from perdure.authoring.triggers import TriggerInput
 from perdure.client.client import Client
 from perdure.client.connections import Connections
 from perdure.client.handle import Handle
-from perdure.config import log_url
+from perdure.client.subjects import Subjects, check
+from perdure.config import log_url, schema_registry
 from perdure.core import ids
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.ops import EventData
 from perdure.engine.clock import Clock, SystemClock, clock_for
 from perdure.engine.engine import Engine
+from perdure.engine.schemas import Schemas
 from perdure.engine.services import Services
-from perdure.errors import UsageError
+from perdure.errors import LogError, UsageError
 from perdure.execution.context import Context, FailureContext
 from perdure.execution.sync_context import SyncContext, SyncFailureContext
+from perdure.logs import events_topic
 from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
@@ -36,6 +42,9 @@ from perdure.observability.tracing import tracing
 from perdure.worker.process import calm_collector, run_until_signalled
 from perdure.worker.steps import LocalSteps
 
+log = logging.getLogger("perdure.registry")
+
+SCHEMAS_CHECK_S = 10.0
 E = TypeVar("E")
 R = TypeVar("R")
 Events = EventInput | Sequence[EventInput]
@@ -260,6 +269,16 @@ class App:
         self, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool = False
     ) -> AsyncGenerator[Engine]:
         self.functions.check()
+        async with (
+            self._schemas() as schemas,
+            self._engine(schemas, slots, drain_timeout, blocked_after, strict=strict) as engine,
+        ):
+            yield engine
+
+    @asynccontextmanager
+    async def _engine(
+        self, schemas: Schemas, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool
+    ) -> AsyncGenerator[Engine]:
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
         steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around, blocked_s=blocked_after)
@@ -271,6 +290,7 @@ class App:
             limits=self.limits,
             observers=observers,
             entropy=os.urandom,
+            schemas=schemas,
             strict=strict,
         )
         services.clients[connection.client.id] = connection.client.take
@@ -287,6 +307,31 @@ class App:
                     await engine.stop()
                 finally:
                     await steps.close(0)
+
+    @asynccontextmanager
+    async def _schemas(self) -> AsyncGenerator[Schemas]:
+        """The schemas of the configured Schema Registry, once the event classes were held against it."""
+        registry = schema_registry()
+        if registry is None:
+            yield Schemas()
+            return
+        try:
+            await self._check_schemas(registry)
+            yield Schemas(registry)
+        finally:
+            registry.close()
+
+    async def _check_schemas(self, registry: Subjects) -> None:
+        """Refuses to start when an event class has changed as its subject does not allow. A registry that does not
+        answer keeps no worker from starting: what waits for one is worth more than the check."""
+        topic = events_topic(self.log)
+        if topic is None:
+            return
+        try:
+            async with asyncio.timeout(SCHEMAS_CHECK_S):
+                await check(registry, topic, event_models(self.functions))
+        except (LogError, TimeoutError) as error:
+            log.warning("the event classes could not be held against the Schema Registry: %s", error)
 
     def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0, blocked_after: float = 5.0) -> int:
         """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does.

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from perdure.errors import UsageError
+
+if TYPE_CHECKING:
+    from perdure.logs.kafka.registry import SchemaRegistry
 
 ROOT_MARKS = (".perdure", "pyproject.toml", ".git")
 EMBEDDED = Path(".perdure") / "log.db"
@@ -37,3 +44,20 @@ def log_url(explicit: str | None = None) -> str:
         return explicit
     configured = Settings().log
     return configured or f"sqlite:///{project_root() / EMBEDDED}"
+
+
+def schema_registry() -> SchemaRegistry | None:
+    """The Schema Registry that `PERDURE_SCHEMA_REGISTRY_URL` names, if it is set. Raises UsageError.
+
+    All options of confluent-kafka's client pass through: `PERDURE_SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO=user:password`,
+    `…_SSL_CA_LOCATION`, `…_SSL_CERTIFICATE_LOCATION`, `…_BEARER_AUTH_TOKEN`. None is ever shown.
+    """
+    if not os.environ.get("PERDURE_SCHEMA_REGISTRY_URL"):
+        return None
+    try:
+        from perdure.logs.kafka.registry import registry_from_environment
+    except ImportError as error:
+        raise UsageError(
+            'a Schema Registry needs the Kafka client: pip install "perdure[registry]"'
+        ) from error
+    return registry_from_environment()

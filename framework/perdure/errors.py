@@ -13,6 +13,7 @@ __all__ = [
     "AppendFailed",
     "EncodingError",
     "EntryTooLarge",
+    "IncompatibleSchema",
     "InvalidEvent",
     "LevelTooNew",
     "LogError",
@@ -182,6 +183,12 @@ class EntryTooLarge(LogError):
     """An entry is larger than the log takes. It was refused locally and was never sent."""
 
     code = "entry-too-large"
+
+
+class IncompatibleSchema(PerdureError):
+    """An event class has changed in a way that the Schema Registry does not allow under its subject."""
+
+    code = "incompatible-schema"
 
 
 class LevelTooNew(PerdureError):

@@ -28,8 +28,8 @@ def is_required() -> bool:
     )
 
 
-def unavailable(reason: str) -> NoReturn:
+def unavailable(reason: str, *, what: str = "Kafka broker") -> NoReturn:
     """Skips the test that wants a broker, or fails it where brokers are required."""
     if is_required():
-        pytest.fail(f"no Kafka broker, and here one is required: {reason}", pytrace=False)
-    pytest.skip(f"no Kafka broker: {reason}")
+        pytest.fail(f"no {what}, and here one is required: {reason}", pytrace=False)
+    pytest.skip(f"no {what}: {reason}")

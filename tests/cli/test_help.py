@@ -29,6 +29,7 @@ PATHS = _paths()
 
 def test_the_commands() -> None:
     assert sorted(" ".join(path) for path in PATHS) == [
+        *("dead-letters list", "dead-letters redrive", "dead-letters show"),
         *("dev", "doctor", "events list", "events send"),
         *(
             "runs cancel",
@@ -38,6 +39,8 @@ def test_the_commands() -> None:
             "runs show",
             "runs signal",
             "runs start",
+            "schemas check",
+            "schemas register",
             "topics check",
             "topics create",
             "worker",
@@ -78,6 +81,6 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     )
     assert done.stdout.split() == [
         *("perdure.cli", "perdure.cli.commands", "perdure.cli.doctor", "perdure.cli.events"),
-        *("perdure.cli.options", "perdure.cli.root", "perdure.cli.running", "perdure.cli.runs"),
-        *("perdure.cli.steering", "perdure.cli.topics"),
+        *("perdure.cli.letters", "perdure.cli.options", "perdure.cli.root", "perdure.cli.running"),
+        *("perdure.cli.runs", "perdure.cli.schemas", "perdure.cli.steering", "perdure.cli.topics"),
     ]

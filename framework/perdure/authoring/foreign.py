@@ -2,7 +2,7 @@
 
 An entry of the events topic that is not one of our own records is taken as the first of these that it fits:
 
-*Avro in the Confluent wire format*: a zero byte, the schema's id in the Schema Registry, the record.
+*The Confluent wire format*: a zero byte, the schema's id in the Schema Registry, and Avro or JSON written by it.
 *JSON*: one object, UTF-8.
 
 What they say is taken as the first of these that it fits:
@@ -11,7 +11,8 @@ What they say is taken as the first of these that it fits:
 its data. Headers `id` (`ce_id`) and `ts` (`ce_time`) may be beside it.
 *A CloudEvent in structured mode*: an object with `specversion`; its `type` is the name, `data` the data.
 *An event as a client sends it*: an object with a text `name` and `data`, and perhaps `id`, `key`, `ts`, `v`.
-*An Avro record of any other shape*: its full name is the event's name, all of it is the data.
+*Anything else that has a schema*: the full name of an Avro record, or the title of a JSON Schema, is the event's name,
+and all of it is the data.
 
 Without an id an event gets one from its place in the log, so that each reader of the log sees the same.
 """
@@ -32,8 +33,8 @@ from perdure.errors import EncodingError, InvalidEvent
 
 __all__ = ["ReadRecord", "foreign_event", "schema_id_of"]
 
-ReadRecord = Callable[[int, bytes], tuple[str, object]]
-"""From a schema's id and the bytes behind it to the record's full name and what it says. Raises InvalidEvent."""
+ReadRecord = Callable[[int, bytes], tuple[str | None, object]]
+"""From a schema's id and the bytes behind it to the schema's name, if any, and what they say. Raises InvalidEvent."""
 
 _MAGIC: Final = b"\x00"
 _PREFIX_BYTES: Final = 5
@@ -64,7 +65,10 @@ def foreign_event(
     schema_id = schema_id_of(value)
     if schema_id is not None:
         record, said = read_record(schema_id, value[_PREFIX_BYTES:])
-        said = _plain(said)
+        try:
+            said = _plain(said)
+        except RecursionError:
+            raise InvalidEvent(f"this record {record or ''} nests too deeply") from None
     else:
         record, said = None, _json(value)
     name, data, given = _meant(record, said, headers)

@@ -45,10 +45,10 @@ def doctor(log: LogOption = None, json: JsonOption = False) -> None:
 async def _examined(given: str | None) -> dict[str, Any]:
     """Everything that is known of a log, as `--json` prints it."""
     from perdure.cli.places import file_of, opened, shown_log, url_of
+    from perdure.client.letters import dead_letters
     from perdure.core.facts import UNDECODABLE
     from perdure.core.invariants import check, check_between
     from perdure.index.reader import JournalReader
-    from perdure.logs import Topic
 
     url = url_of(given)
     async with opened(url) as log:
@@ -59,7 +59,7 @@ async def _examined(given: str | None) -> dict[str, Any]:
         voids: Counter[str] = Counter()
         for state in states:
             voids.update(state.voids)
-        first, end = await log.bounds(Topic.DEAD_LETTERS, 0)
+        letters = [letter for letter in await dead_letters(log) if letter.redriven is None]
         partitions = [await _partition(log, reader, number) for number in range(log.partitions)]
     file = file_of(url)
     return {
@@ -70,7 +70,7 @@ async def _examined(given: str | None) -> dict[str, Any]:
         "runs": dict(Counter(run.status for state in states for run in state.runs.values())),
         "voids": dict(voids),
         "undecodable": voids[UNDECODABLE],
-        "dead_letters": end - first,
+        "dead_letters": len(letters),
         "partitions": partitions,
         "violations": [
             {"partition": v.partition, "rule": v.rule, "subject": v.subject, "detail": v.detail}
@@ -149,7 +149,8 @@ def _show(found: dict[str, Any]) -> None:
             )
         )
     if found["dead_letters"]:
-        out.print(Text(f"dead     {counted(found['dead_letters'], 'dead letter')}", style="yellow"))
+        said = f"dead     {counted(found['dead_letters'], 'dead letter')}: perdure dead-letters list"
+        out.print(Text(said, style="yellow"))
     _show_verdict(found, sum(part["live"] for part in parts))
 
 

@@ -15,6 +15,8 @@ KIND = "kind"
 STAMP = "stamp"
 CHANNEL = "channel"
 TRACE = "traceparent"
+REDRIVEN = "redriven"
+SIZE = "size"
 UNDECODABLE = "undecodable"
 
 _STAMP = struct.Struct(">16sQQ")
@@ -64,6 +66,26 @@ def unpack_channel(data: bytes | None) -> tuple[str, int] | None:
         return None
     origin, _, seq = data.decode("ascii", "replace").rpartition(":")
     return (origin, int(seq)) if origin and seq.isdecimal() and len(seq) < _DIGITS_MAX else None
+
+
+class Redriven(NamedTuple):
+    """Where an event that is sent again lay at first, and which app it is sent to again: others have had it."""
+
+    app: str
+    partition: int
+    offset: int
+    ts: int
+
+    def pack(self) -> bytes:
+        return f"{self.app}:{self.partition}:{self.offset}:{self.ts}".encode()
+
+
+def unpack_redriven(data: bytes | None) -> Redriven | None:
+    """The place of a header; None when there is none or it is not one."""
+    app, *numbers = (data or b"").decode("ascii", "replace").split(":")
+    if len(numbers) != 3 or not all(n.isdecimal() and len(n) < _DIGITS_MAX for n in numbers):
+        return None
+    return Redriven(app, *map(int, numbers))
 
 
 def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) -> Fact:

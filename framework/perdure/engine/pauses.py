@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 FIRST_US = 500_000
 LONGEST_US = 60_000_000
+SHORT_US = 5_000_000
+"""The longest pause where people wait for what is held up meanwhile."""
 
 
 def growing(failures: int) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from perdure.core import codec
+from perdure.core.facts import KIND, REDRIVEN, SIZE, Redriven, unpack_redriven
+from perdure.core.limits import KB
 from perdure.core.routing import client_partition
 from perdure.core.state import STILL, PartitionState, Run
 from perdure.engine.services import Services
 from perdure.errors import EntryTooLarge, LogError
-from perdure.logs.contract import REPLIES_PARTITIONS, LogFull, Producer, Topic
+from perdure.logs.contract import NO_HEADERS, REPLIES_PARTITIONS, Entry, LogFull, Producer, Topic
 
 REASON_MAX = 1_024
+HEADERS_BYTES_MAX = 16 * KB
+"""Headers of an entry that are kept with its dead letter."""
 UNFIT = "the code of now still does not fit its record: "
 """Begins the reason of a run that stands still although a resume asks for it."""
 
@@ -67,24 +71,63 @@ class Replies:
             near(body)
             return
         value = codec.encode("Reply", body)
-        self._append(Topic.REPLIES, client_partition(client, REPLIES_PARTITIONS), value, key=client)
+        self._append(Topic.REPLIES, client_partition(client, REPLIES_PARTITIONS), value, key=client.encode())
 
-    def bury(self, topic: Topic, offset: int, reason: str, value: bytes = b"") -> None:
-        """Appends a dead letter. Of a large value it holds the beginning; the whole lies where the letter says."""
+    def bury(
+        self, topic: Topic, offset: int, reason: str, *, ts: int = 0, entry: Entry | None = None
+    ) -> None:
+        """Appends a dead letter. Of a large value it holds the beginning; the whole lies where the letter says.
+
+        Beside it is what is needed to send it again: the entry's key and headers, its size, and its first place.
+        """
+        value = b"" if entry is None else entry.value
         kept = value[: self._services.limits.dead_letter_bytes_max]
         if len(kept) < len(value):
             reason = f"{reason[: REASON_MAX // 2]} (this is the beginning of its {len(value):,} bytes)"
-        letter = {"topic": topic.value, "partition": self._state.number, "offset": offset, "value": kept}
+        partition = self._state.number
+        letter = {"topic": topic.value, "partition": partition, "offset": offset, "value": kept}
+        first = Redriven(self._services.app, partition, offset, ts)
+        headers: dict[str, bytes] = {}
+        key = b""
+        if entry is not None:
+            first = unpack_redriven(entry.headers.get(REDRIVEN)) or first
+            headers = _fitting(entry.headers)
+            key = entry.key
+        headers |= {KIND: b"DeadLetter", REDRIVEN: first.pack(), SIZE: str(len(value)).encode()}
         self._append(
-            Topic.DEAD_LETTERS, 0, codec.encode("DeadLetter", letter | {"reason": reason[:REASON_MAX]})
+            Topic.DEAD_LETTERS,
+            0,
+            codec.encode("DeadLetter", letter | {"reason": reason[:REASON_MAX]}),
+            key=key,
+            headers=headers,
         )
 
-    def _append(self, topic: Topic, partition: int, value: bytes, *, key: str = "") -> None:
+    def _append(
+        self,
+        topic: Topic,
+        partition: int,
+        value: bytes,
+        *,
+        key: bytes = b"",
+        headers: Mapping[str, bytes] = NO_HEADERS,
+    ) -> None:
         try:
-            self._producer.append(topic, partition, value, key=key.encode(), done=self._done)
+            self._producer.append(topic, partition, value, key=key, headers=headers, done=self._done)
         except (LogFull, EntryTooLarge) as error:  # a client asks again
             self._services.trouble(f"nothing could be appended to {topic}", error)
 
     def _done(self, result: int | LogError) -> None:
         if isinstance(result, LogError):
             self._fail(result)
+
+
+def _fitting(headers: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The headers of an entry, in their order, as far as they are kept."""
+    kept: dict[str, bytes] = {}
+    size = 0
+    for name, value in headers.items():
+        size += len(name) + len(value)
+        if size > HEADERS_BYTES_MAX:
+            break
+        kept[name] = value
+    return kept

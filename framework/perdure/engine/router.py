@@ -9,7 +9,7 @@ from dataclasses import replace
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Fact
-from perdure.engine.arriving import incoming
+from perdure.engine.arriving import Arrivals, incoming
 from perdure.engine.life import Life
 from perdure.errors import LogError
 from perdure.logs.contract import Entry, Topic
@@ -26,6 +26,7 @@ class Router:
 
     def __init__(self, life: Life) -> None:
         self._life = life
+        self._arrivals = Arrivals(life.services, self._take, lambda: life.acting)
         self._ahead: deque[Incoming] = deque()
         self._in_flight = 0
         self._paused = False
@@ -39,6 +40,7 @@ class Router:
         self.configure()
 
     def close(self) -> None:
+        self._arrivals.close()
         self._ahead.clear()
 
     # ------------------------------------------------------------------ config
@@ -59,15 +61,23 @@ class Router:
 
     def take(self, batch: Sequence[Entry]) -> None:
         """Entries of the events topic, in order."""
-        services = self._life.services
-        for entry in batch:
-            read = incoming(entry, self._life.state.number, services.limits, services.app)
-            self._ahead.append(read)
-            if read.event is None:
-                self._life.replies.bury(Topic.EVENTS, entry.offset, read.reason, entry.value)
-        if len(self._ahead) > self._life.services.limits.events_buffered_max and not self._paused:
+        self._arrivals.take(batch)
+        if self._buffered() > self._life.services.limits.events_buffered_max and not self._paused:
             self._paused = True
             self._life.services.pause(Topic.EVENTS, self._life.state.number)
+
+    def _buffered(self) -> int:
+        return len(self._ahead) + len(self._arrivals)
+
+    def _take(self, batch: Sequence[Entry]) -> None:
+        """Entries that can be read now."""
+        services, number = self._life.services, self._life.state.number
+        for entry in batch:
+            read = incoming(entry, number, services.limits, services.app, services.schemas)
+            self._ahead.append(read)
+            if read.reason:
+                self._life.replies.bury(Topic.EVENTS, entry.offset, read.reason, ts=entry.ts, entry=entry)
+        self.propose()
 
     def propose(self) -> None:
         """Routes what was read ahead, unless a record is in flight or the partition has too much to do."""
@@ -84,8 +94,10 @@ class Router:
         ):
             # Beside the events it names starts and paths, so that its size is known only now.
             if len(batch) == 1:
-                self._life.replies.bury(Topic.EVENTS, batch[0].offset, "what it starts does not fit a record")
-                self._ahead[0] = batch[0] = replace(batch[0], event=None)
+                first = batch[0]
+                reason = "what it starts does not fit a record"
+                self._life.replies.bury(Topic.EVENTS, first.offset, reason, ts=first.ts)
+                self._ahead[0] = batch[0] = replace(first, event=None, reason=reason)
             batch = batch[: max(len(batch) // 2, 1)]
             self._in_flight = len(batch)
 
@@ -124,7 +136,7 @@ class Router:
         if void is None:  # else it was decided under an older config: once more
             for _ in range(count):
                 self._ahead.popleft()
-        if self._paused and len(self._ahead) <= self._life.services.limits.events_buffered_max // 2:
+        if self._paused and self._buffered() <= self._life.services.limits.events_buffered_max // 2:
             self._paused = False
             self._life.services.resume(Topic.EVENTS, self._life.state.number)
 

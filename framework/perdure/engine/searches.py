@@ -11,6 +11,7 @@ from perdure.core.facts import Fact
 from perdure.engine.arriving import incoming
 from perdure.engine.life import Life
 from perdure.engine.pauses import jittered
+from perdure.errors import LogError
 from perdure.logs.contract import Entry, Topic
 
 
@@ -68,14 +69,24 @@ class Searches:
         entries: Sequence[Entry] = ()
         if start < scan.to:
             entries = await log.read(Topic.EVENTS, number, start, life.services.limits.scan_entries_max)
+            await self._learn(entries)
         if not life.acting or life.state.scans.get(scan_id) is not scan:
             return None
-        limits = life.services.limits
+        services, limits = life.services, life.services.limits
         batch = within(
-            [incoming(entry, number, limits, life.services.app) for entry in entries], limits.ingest_bytes_max
+            [incoming(entry, number, limits, services.app, services.schemas) for entry in entries],
+            limits.ingest_bytes_max,
         )
         cursor = batch[-1].offset + 1 if batch else scan.to
         return decide.scanned(life.state, scan_id, scan, batch, cursor)
+
+    async def _learn(self, entries: Sequence[Entry]) -> None:
+        """What these were written by is known afterwards. Raises LogError when the registry does not say."""
+        schemas = self._life.services.schemas
+        for entry in entries if schemas.asks else ():
+            schema_id = schemas.unknown(entry.value)
+            if schema_id is not None and not await schemas.learn(schema_id):
+                raise LogError(f"the Schema Registry does not say what the schema {schema_id} is")
 
     def _read(self, _fact: Fact, _void: str | None) -> None:
         self._done()

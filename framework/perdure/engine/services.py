@@ -10,6 +10,7 @@ from typing import Any
 from perdure.authoring.functions import Function
 from perdure.core.limits import Limits
 from perdure.engine.clock import Clock
+from perdure.engine.schemas import Schemas
 from perdure.engine.suspects import Suspects
 from perdure.execution.ports import Steps
 from perdure.logs.contract import Log, Member, Producer, Topic
@@ -34,6 +35,7 @@ class Services:
         default_factory=dict[str, Callable[[dict[str, Any]], None]]
     )
     """Clients in this process, by id: they are answered without the log."""
+    schemas: Schemas = field(default_factory=Schemas)
     suspects: Suspects = field(default_factory=Suspects)
     member: Member | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])

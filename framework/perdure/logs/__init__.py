@@ -14,7 +14,7 @@ from perdure.logs.contract import (
     Topic,
     partition_count,
 )
-from perdure.logs.urls import open_log
+from perdure.logs.urls import events_topic, open_log
 
 __all__ = [
     "NO_HEADERS",
@@ -28,6 +28,7 @@ __all__ = [
     "Producer",
     "Sink",
     "Topic",
+    "events_topic",
     "open_log",
     "partition_count",
 ]

@@ -41,6 +41,12 @@ def open_log(url: str, app: str = "") -> Log:
     raise UsageError(f"{url!r} is not the URL of a log; use {FORMS}")
 
 
+def events_topic(url: str) -> str | None:
+    """The topic of events of a log on Kafka; None for the URL of any other log."""
+    parts = urlsplit(url)
+    return f"{parts.path.strip('/')}.events" if parts.scheme == "kafka" else None
+
+
 def _sqlite(url: str, netloc: str, path: str, options: dict[str, str]) -> Log:
     from perdure.logs.sqlite import SqliteLog
 

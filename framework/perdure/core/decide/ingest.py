@@ -17,7 +17,7 @@ Body = dict[str, Any]
 
 @dataclass(slots=True)
 class Incoming:
-    """An entry of the events topic; `event` is None when it cannot be read."""
+    """An entry of the events topic; `event` is None when it cannot be read, or is for another app."""
 
     offset: int
     ts: int
@@ -60,7 +60,7 @@ class _Routing:
             return
         event = entry.event
         if event is None:
-            self._lost += 1
+            self._lost += bool(entry.reason)
             return
         state = self._state
         functions = routing.started_by(event["name"], state.config["functions"])
