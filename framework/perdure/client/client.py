@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from perdure.core import codec, ids, routing
 from perdure.core.facts import KIND, TRACE
 from perdure.core.ops import EventData
-from perdure.errors import LogError, PerdureError, RunNotFound
+from perdure.errors import AppendFailed, LogError, PerdureError, RunNotFound
 from perdure.logs.contract import REPLIES_PARTITIONS, Entry, Follower, Log, LogFull, Producer, Topic
 from perdure.observability.identity import traced
 
@@ -19,7 +20,20 @@ Reply = Mapping[str, Any]
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 """Pauses after which a client asks again: nobody may have led, or an answer may have been lost with its owner."""
 FULL_PAUSE_S = 0.005
+ACKNOWLEDGED_S = 30.0
+"""How long an append may take before whoever sent it is told that its outcome is not known."""
 COMMAND: Mapping[str, bytes] = {KIND: b"Command"}
+
+
+class _Late(AppendFailed):
+    """An append that nobody has acknowledged in time."""
+
+    def __init__(self, topic: Topic) -> None:
+        super().__init__(
+            f"the log has not acknowledged an append to {topic} within {ACKNOWLEDGED_S:g} s: it cannot be reached, or "
+            "takes nothing now (its disk is full, or too few of its replicas are there). The append may still land. "
+            "Once the log is back, send again under the same id: what has landed then counts once"
+        )
 
 
 @dataclass(slots=True)
@@ -74,7 +88,9 @@ class Client:
     async def _append(
         self, topic: Topic, partition: int, value: bytes, key: str, headers: Mapping[str, bytes]
     ) -> int:
-        done: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[int | LogError] = loop.create_future()
+        deadline = loop.time() + ACKNOWLEDGED_S
 
         def finished(result: int | LogError) -> None:
             if not done.done():
@@ -88,11 +104,18 @@ class Client:
                     topic, partition, value, key=key.encode(), headers=headers, done=finished
                 )
                 break
-            except LogFull:  # backpressure
+            except LogFull as full:  # backpressure
+                if loop.time() > deadline:
+                    raise _Late(topic) from full
                 await asyncio.sleep(FULL_PAUSE_S)
-        result = await done
+        late = loop.call_at(deadline, lambda: finished(_Late(topic)))
+        try:
+            result = await done
+        finally:
+            late.cancel()
         if isinstance(result, LogError):
-            self._producer = None  # it takes nothing more
+            if not isinstance(result, _Late):
+                self._producer = None  # it takes nothing more
             raise result
         return result
 
@@ -199,7 +222,10 @@ class Client:
                 now = asyncio.get_running_loop().time()
                 if now >= end.ask_at:
                     end.asked(now)
-                    await self._command(run_id, "Query", {"wait": True, "value": None}, end.command, self.id)
+                    with suppress(_Late):  # the run goes on when the log is back, and so does this
+                        await self._command(
+                            run_id, "Query", {"wait": True, "value": None}, end.command, self.id
+                        )
                 else:
                     await asyncio.wait([end.answer], timeout=end.ask_at - now)
             return _known(end.answer.result())

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
@@ -23,6 +23,8 @@ from perdure.logs.kafka.topics import TopicSpec
 __all__ = ["Admin"]
 
 _ANSWER_S: Final = 15.0
+_REACH_S: Final = 6.0
+"""Within this time a connection stands, or nobody is there."""
 _SEEN_S: Final = 10.0
 
 
@@ -45,13 +47,17 @@ class Admin:
         return sorted(self._metadata())
 
     def _metadata(self) -> dict[str, TopicMetadata]:
-        try:
-            return self._client.list_topics(timeout=_ANSWER_S).topics
-        except KafkaException as error:
-            raise LogError(
-                f"no broker answers at {self._where} ({_reason(error)}): is Kafka running there, and do the settings "
-                "in PERDURE_KAFKA_… fit it?"
-            ) from error
+        deadline = time.monotonic() + _ANSWER_S
+        while True:
+            try:
+                return self._client.list_topics(timeout=_REACH_S).topics
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError._TIMED_OUT and time.monotonic() < deadline:
+                    continue  # somebody is there, and busy
+                raise LogError(
+                    f"no broker answers at {self._where} ({_reason(error)}): is Kafka running there, and do the "
+                    "settings in PERDURE_KAFKA_… fit it?"
+                ) from error
 
     def describe(self, names: Sequence[str]) -> dict[str, Found]:
         """Those of the topics that are there, with their settings where this user may see them."""
@@ -79,6 +85,21 @@ class Admin:
                 found[resource.name] = {entry.name: entry.value for entry in future.result().values()}
             except KafkaException as error:
                 log.warning("the settings of %s cannot be checked: %s", resource.name, _reason(error))
+        return found
+
+    def ids(self, names: Sequence[str]) -> dict[str, str | None]:
+        """What tells a topic from one of the same name before or after it. None for one that is not there; those of
+        which this cannot be said are left out."""
+        asked = _futures(
+            self._client.describe_topics(TopicCollection(list(names)), request_timeout=_ANSWER_S)
+        )  # pyright: ignore[reportUnknownMemberType]
+        found: dict[str, str | None] = {}
+        for name, future in asked.items():
+            try:
+                found[name] = str(future.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    found[name] = None
         return found
 
     def create(self, specs: Sequence[TopicSpec], replication: int) -> None:
