@@ -90,9 +90,8 @@ class Admin:
     def ids(self, names: Sequence[str]) -> dict[str, str | None]:
         """What tells a topic from one of the same name before or after it. None for one that is not there; those of
         which this cannot be said are left out."""
-        asked = _futures(
-            self._client.describe_topics(TopicCollection(list(names)), request_timeout=_ANSWER_S)
-        )  # pyright: ignore[reportUnknownMemberType]
+        topics = TopicCollection(list(names))
+        asked = _futures(self._client.describe_topics(topics, request_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         found: dict[str, str | None] = {}
         for name, future in asked.items():
             try:

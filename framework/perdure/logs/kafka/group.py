@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from perdure.errors import UsageError
 from perdure.logs.kafka.handover import Handover, log
@@ -91,6 +91,7 @@ class Membership:
         self._joined = False
         self._gone = False
         """What is held is given up without asking: the loop takes nothing, or the membership is over already."""
+        self._held: set[int] = set()
         self._leaving = threading.Event()
         self.hold = threading.Event()
         """Set, the member takes no part in its group, as if its thread were stuck. For tests."""
@@ -109,12 +110,16 @@ class Membership:
             consumer = Consumer({**self._config, "group.instance.id": os.urandom(12).hex()})
             try:
                 self._keep_place(consumer)
-            finally:
                 self._give_back(consumer)
-                consumer.close()
+            except KafkaException as error:
+                # librdkafka has given this consumer up for good, and takes no call any more.
+                log.warning("the group of %s is joined anew: %s", self._topic, error)
+                self._leaving.wait(_LATE_S)
+            self._drop_rest()
+            consumer.close()  # a consumer that did not leave is waited for during its session
 
     def _keep_place(self, consumer: Consumer) -> None:
-        """Is a member until it leaves, or librdkafka has given this consumer up for good."""
+        """Is a member until it leaves. Raises KafkaException."""
         self._subscribe(consumer)
         subscribed = True
         while not self._leaving.is_set():
@@ -132,9 +137,8 @@ class Membership:
             message = consumer.poll(_POLL_S)
             if message is not None and (error := message.error()) is not None:
                 log.warning("the group of %s: %s", self._topic, error.str())
-                if error.fatal():
-                    self._gone = True
-                    return
+                if error.code() == KafkaError._FATAL:  # `fatal()` is False for it
+                    raise KafkaException(error)
             if not self._joined and consumer.memberid():
                 self._joined = True
                 self._handover.call(self._told.joined)
@@ -152,18 +156,25 @@ class Membership:
         """Lets go of what is held, and leaves the group, where the broker can be told."""
         consumer.unsubscribe()
         deadline = time.monotonic() + self._timing.revoke_s + 2 * _LATE_S
-        while (held := consumer.assignment()) and time.monotonic() < deadline:
+        while self._held and consumer.assignment() and time.monotonic() < deadline:
             consumer.poll(_POLL_S)  # calls `_on_revoke`
+        self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        """What librdkafka has let go of without a word, or could not."""
+        held, self._held = sorted(self._held), set()
         if held:
-            self._on_lost(consumer, held)
+            self._handover.call(self._told.lost, held)
 
     def _on_assign(self, consumer: Consumer, given: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in given])
         consumer.pause(list(given))
+        self._held.update(_numbers(given))
         self._handover.call(self._told.assigned, _numbers(given))
 
     def _on_revoke(self, consumer: Consumer, taken: Sequence[TopicPartition]) -> None:
         numbers = _numbers(taken)
+        self._held.difference_update(numbers)
         if self._gone:
             self._handover.call(self._told.lost, numbers)
         elif numbers:
@@ -171,6 +182,7 @@ class Membership:
         consumer.incremental_unassign(list(taken))
 
     def _on_lost(self, consumer: Consumer, taken: Sequence[TopicPartition]) -> None:
+        self._held.difference_update(_numbers(taken))
         self._handover.call(self._told.lost, _numbers(taken))
         consumer.incremental_unassign(list(taken))
 
