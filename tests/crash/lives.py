@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from perdure.core import payload
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.state import Run
 from perdure.engine.engine import Engine
+from perdure.errors import LogError
 from tests.crash import killing, ledger, service
 from tests.crash.service import SCENARIOS, SIGNAL_DATA, End, app_on
 
@@ -133,7 +135,11 @@ def produce(folder: str, seed: int, first: int = 0, pause_s: float = 0.02, **opt
         n = first
         while not (Path(folder) / "enough").exists():
             n += 1
-            await send(app, draw.choice(sorted(SCENARIOS)), n)
+            name, sent = draw.choice(sorted(SCENARIOS)), False
+            while not sent:  # what was refused, or whose outcome is not known, is sent again under its ids
+                with suppress(LogError):
+                    await send(app, name, n)
+                    sent = True
             await asyncio.sleep(draw.uniform(0, 2 * pause_s))
         await app.close()
 

@@ -340,3 +340,22 @@ async def test_events_that_a_search_or_the_owner_has_still_to_read_are_kept(
         await env.advance("2h")
         await goes_on(env)
         assert (await env.log.bounds(Topic.EVENTS, 0))[0] > 0
+
+
+@pytest.mark.asyncio
+async def test_a_journal_that_ends_before_its_snapshot_is_left_alone() -> None:
+    """It was truncated, or made anew: nothing is claimed on it, or its runs would begin once more."""
+    a = app(limits=replace(DEFAULT_LIMITS, snapshot_tail_bytes_min=1))
+    async with environment(a, partitions=1) as env:
+        await goes_on(env)
+        (*_, name) = await env.log.snapshots(0)
+        chunks = await env.log.get_snapshot(0, name)
+    with collecting_troubles() as told:
+        async with environment(a, partitions=1, start=False) as env:
+            await env.log.put_snapshot(0, name, chunks)
+            starting = asyncio.create_task(env.start_worker())
+            while not told:
+                await asyncio.sleep(0)
+            starting.cancel()
+            assert await env.log.bounds(Topic.JOURNAL, 0) == (0, 0)
+        assert "the journal ends at 0, and a snapshot reaches up to" in str(told[0][1])

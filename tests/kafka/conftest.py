@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from perdure.testing.kafka import KafkaBroker
 from tests.brokers import broker
 from tests.crash.conftest import MakePlace
 from tests.crash.conftest import zygote as zygote  # the fixture
@@ -24,10 +25,10 @@ def place(zygote: Zygote, tmp_path: Path) -> Iterator[MakePlace]:
     places: list[Place] = []
 
     def make(*, servers: str | None = None, **options: Any) -> Place:
-        url = urlsplit(broker().url())
+        url = urlsplit((broker() if servers is None else KafkaBroker(servers)).url())
         folder = tmp_path / f"place-{len(places)}"
         folder.mkdir()
-        (folder / "kafka").write_text(f"{servers or url.netloc}{url.path}")
+        (folder / "kafka").write_text(f"{url.netloc}{url.path}")
         places.append(Place(zygote, folder, **{"lease_s": SESSION_S, **options}))
         return places[-1]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from perdure.core import codec, ids, routing
 from perdure.core.facts import KIND, TRACE
 from perdure.core.ops import EventData
-from perdure.errors import LogError, PerdureError, RunNotFound
+from perdure.errors import AppendFailed, LogError, PerdureError, RunNotFound
 from perdure.logs.contract import REPLIES_PARTITIONS, Entry, Follower, Log, LogFull, Producer, Topic
 from perdure.observability.identity import traced
 
@@ -21,7 +23,20 @@ ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 LOOK_EVERY_S = 0.5
 """How often a client looks whom to ask again: one timer for all who wait, since a timer for each is dear."""
 FULL_PAUSE_S = 0.005
+ACKNOWLEDGED_S = 30.0
+"""How long an append may take before whoever sent it is told that its outcome is not known."""
 COMMAND: Mapping[str, bytes] = {KIND: b"Command"}
+
+
+class _Late(AppendFailed):
+    """An append that nobody has acknowledged in time."""
+
+    def __init__(self, topic: Topic) -> None:
+        super().__init__(
+            f"the log has not acknowledged an append to {topic} within {ACKNOWLEDGED_S:g} s: it cannot be reached, or "
+            "takes nothing now (its disk is full, or too few of its replicas are there). The append may still land. "
+            "Once the log is back, send again under the same id: what has landed then counts once"
+        )
 
 
 @dataclass(slots=True)
@@ -63,6 +78,8 @@ class Client:
         self._replies_end = 0
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._ends: dict[str, End] = {}
+        self._sent: deque[tuple[float, Topic, asyncio.Future[int | LogError]]] = deque()
+        """Appends that are perhaps not acknowledged, and until when they have to be; the oldest first."""
         self._looking: asyncio.TimerHandle | None = None
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -88,7 +105,9 @@ class Client:
     async def _append(
         self, topic: Topic, partition: int, value: bytes, key: str, headers: Mapping[str, bytes]
     ) -> int:
-        done: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[int | LogError] = loop.create_future()
+        deadline = loop.time() + ACKNOWLEDGED_S
 
         def finished(result: int | LogError) -> None:
             if not done.done():
@@ -102,11 +121,18 @@ class Client:
                     topic, partition, value, key=key.encode(), headers=headers, done=finished
                 )
                 break
-            except LogFull:  # backpressure
+            except LogFull as full:  # backpressure
+                if loop.time() > deadline:
+                    raise _Late(topic) from full
                 await asyncio.sleep(FULL_PAUSE_S)
+        self._sent.append((deadline, topic, done))
+        self._look_later()
         result = await done
+        while self._sent and self._sent[0][2].done():
+            self._sent.popleft()
         if isinstance(result, LogError):
-            self._producer = None  # it takes nothing more
+            if not isinstance(result, _Late):
+                self._producer = None  # it takes nothing more
             raise result
         return result
 
@@ -210,11 +236,11 @@ class Client:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         end.waiters.append(waiter)
-        if self._looking is None:
-            self._looking = loop.call_later(LOOK_EVERY_S, self._look)
+        self._look_later()
         try:
             if not end.ask_at:
-                await self._ask_for_end(run_id, end)
+                with suppress(_Late):  # the run goes on when the log is back, and so does this
+                    await self._ask_for_end(run_id, end)
             if not end.answer.done():
                 await waiter
             return _known(end.answer.result())
@@ -227,10 +253,18 @@ class Client:
         end.asked(asyncio.get_running_loop().time())
         await self._command(run_id, "Query", {"wait": True, "value": None}, end.command, self.id)
 
+    def _look_later(self) -> None:
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
+
     def _look(self) -> None:
-        """Asks again for the ends that are overdue."""
+        """Gives up on appends that are overdue, and asks again for ends that are."""
         loop, self._looking = asyncio.get_running_loop(), None
         now, waited = loop.time(), False
+        while self._sent and (self._sent[0][2].done() or now >= self._sent[0][0]):
+            _, topic, done = self._sent.popleft()
+            if not done.done():
+                done.set_result(_Late(topic))
         for run_id, end in self._ends.items():
             if not end.waiters:
                 continue
@@ -239,12 +273,14 @@ class Client:
                 task = loop.create_task(self._ask_again(run_id, end))
                 self._asking.add(task)
                 task.add_done_callback(self._asking.discard)
-        if waited:
-            self._looking = loop.call_later(LOOK_EVERY_S, self._look)
+        if waited or self._sent:
+            self._look_later()
 
     async def _ask_again(self, run_id: str, end: End) -> None:
         try:
             await self._ask_for_end(run_id, end)
+        except _Late:  # asked again in its time
+            pass
         except (PerdureError, ValueError) as error:  # of those who wait; who comes later asks anew
             end.ask_at = 0.0
             end.wake(error)

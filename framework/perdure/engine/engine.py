@@ -10,7 +10,7 @@ from perdure.core import codec
 from perdure.core.facts import APP
 from perdure.engine.partition import Partition
 from perdure.engine.services import Services
-from perdure.errors import LogError
+from perdure.errors import EncodingError, LogError
 from perdure.logs.contract import Entry, Follower, Topic
 
 READY_POLL_S = 0.002
@@ -78,7 +78,7 @@ class Engine:
         config = {"version": 0, "functions": self._definitions, "limits": self.services.limits.folded()}
         if end > first:
             for entry in await log.read(Topic.REGISTRY, 0, end - 1, 1):
-                if codec.decode(entry.value)[1] == config:
+                if _config_of(entry) == config:
                     return
         appended: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
 
@@ -96,8 +96,11 @@ class Engine:
             raise result
 
     def _on_registry(self, batch: Sequence[Entry]) -> None:
-        entry = batch[-1]
-        self.services.config = codec.decode(entry.value)[1] | {"version": entry.offset + 1}
+        found = [(entry, config) for entry in batch if (config := _config_of(entry)) is not None]
+        if not found:
+            return
+        entry, config = found[-1]
+        self.services.config = {**config, "version": entry.offset + 1}
         for partition in self.partitions.values():
             if partition.lead is not None:
                 partition.lead.router.configure()
@@ -172,3 +175,12 @@ class Engine:
     def _begin_anew(self, broken: Partition) -> None:
         if self.partitions.get(broken.number) is broken:
             self.assigned(broken.number)
+
+
+def _config_of(entry: Entry) -> Mapping[str, Any] | None:
+    """The definitions in an entry of the registry; None for one that says nothing: it is not ours, or newer."""
+    try:
+        name, body = codec.decode(entry.value)
+    except EncodingError:
+        return None
+    return body if name == "Config" else None

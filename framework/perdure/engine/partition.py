@@ -80,6 +80,12 @@ class Partition:
                 f"partition {self.number}: the journal begins at {first}, and no snapshot reaches that far. Its"
                 " runs cannot be known; restore the log from a backup. The partition is left alone until then."
             )
+        if self._position > end:
+            raise LogError(
+                f"partition {self.number}: the journal ends at {end}, and a snapshot reaches up to {self._position}: it"
+                " was truncated, or deleted and made anew. Restore the log from a backup. The partition is left alone"
+                " until then."
+            )
         if self._gone:
             return
         self._catch_up_to = end

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
@@ -25,6 +25,8 @@ __all__ = ["Admin"]
 _ANSWER_S: Final = 15.0
 _NOTICE_S: Final = 3.0
 """After so long, whoever waits is told for what."""
+_REACH_S: Final = 6.0
+"""Within this time a connection stands, or nobody is there."""
 _SEEN_S: Final = 10.0
 
 
@@ -51,29 +53,32 @@ class Admin:
         return sorted(self._metadata())
 
     def _metadata(self) -> dict[str, TopicMetadata]:
-        try:
-            return self._client.list_topics(timeout=_NOTICE_S).topics
-        except KafkaException as error:
-            why = self._why(error)
-            if not self._refused():
-                log.warning(
-                    "no broker answers at %s yet (%s); it may be starting, so it is asked for another %g s",
-                    self._where,
-                    why,
-                    _ANSWER_S - _NOTICE_S,
-                )
-        try:
-            return self._client.list_topics(timeout=0.1 if self._refused() else _ANSWER_S - _NOTICE_S).topics
-        except KafkaException as error:
-            if self._refused():
-                raise LogError(
-                    f"Kafka at {self._where} does not let this user in ({self._why(error)}): look at the settings in "
-                    "PERDURE_KAFKA_…"
-                ) from error
+        deadline = time.monotonic() + _ANSWER_S
+        noticed = False
+        while True:
+            try:
+                return self._client.list_topics(timeout=_REACH_S if noticed else _NOTICE_S).topics
+            except KafkaException as error:
+                self._tell(error, noticed=noticed, late=time.monotonic() >= deadline)
+                noticed = True
+
+    def _tell(self, error: KafkaException, *, noticed: bool, late: bool) -> None:
+        """Says for what we wait. Raises LogError when there is nothing to wait for."""
+        why = self._why(error)
+        if self._refused():
             raise LogError(
-                f"no broker answers at {self._where} ({self._why(error)}): is Kafka running there, and do the "
-                "settings in PERDURE_KAFKA_… fit it?"
+                f"Kafka at {self._where} does not let this user in ({why}): look at the settings in PERDURE_KAFKA_…"
             ) from error
+        busy = error.args[0].code() == KafkaError._TIMED_OUT
+        if late or (noticed and not busy):
+            raise LogError(
+                f"no broker answers at {self._where} ({why}): is Kafka running there, and do the settings in "
+                "PERDURE_KAFKA_… fit it?"
+            ) from error
+        if not noticed:
+            log.warning(
+                "no broker answers at %s yet (%s); it may be starting, so it is asked again", self._where, why
+            )
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # says less than what came before it
@@ -115,6 +120,20 @@ class Admin:
                 found[resource.name] = {entry.name: entry.value for entry in future.result().values()}
             except KafkaException as error:
                 log.warning("the settings of %s cannot be checked: %s", resource.name, _reason(error))
+        return found
+
+    def ids(self, names: Sequence[str]) -> dict[str, str | None]:
+        """What tells a topic from one of the same name before or after it. None for one that is not there; those of
+        which this cannot be said are left out."""
+        topics = TopicCollection(list(names))
+        asked = _futures(self._client.describe_topics(topics, request_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        found: dict[str, str | None] = {}
+        for name, future in asked.items():
+            try:
+                found[name] = str(future.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    found[name] = None
         return found
 
     def create(self, specs: Sequence[TopicSpec], replication: int) -> None:

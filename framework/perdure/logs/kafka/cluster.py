@@ -56,10 +56,18 @@ class Cluster:
             self.make_topics(partitions, min(_REPLICATION_MAX, self.admin.brokers()))
         return partitions
 
-    def check_safe(self, partitions: int) -> None:
-        """Raises LogError, with all reasons, when runs could be lost here."""
+    def check_safe(self, partitions: int) -> dict[str, str]:
+        """The ids of the topics whose loss is to be noticed. Raises LogError, with all reasons, when runs could be lost
+        here."""
         if fatal := [str(fault) for fault in self.faults(partitions) if fault.fatal]:
             raise LogError("\n".join([f"{self.settings} is not safe to run on:", *fatal]))
+        return {name: found for name, found in self.ids().items() if found is not None}
+
+    def ids(self) -> dict[str, str | None]:
+        """The ids of the journal's topic and of that of events, None for one that is not there."""
+        return self.admin.ids(
+            [topics.topic_name(self.settings, topic) for topic in (Topic.JOURNAL, Topic.EVENTS)]
+        )
 
     def make_topics(self, partitions: int, replication: int) -> list[topics.TopicSpec]:
         """Makes those that are missing, and says which."""

@@ -2,18 +2,24 @@
 
 The group's consumer only holds the membership: it pauses whatever it is assigned and reads nothing. So a rebalance
 callback has no more to do than to ask the listener, within a bound, and what is read does not move with it.
+
+Each consumer is a static member, under an id of its own making. A broker that was away for longer than a session knows
+the member of before and would wait for it through another session; one that comes back under its id takes its place at
+once. A static member does not leave by being closed, so it unsubscribes first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from perdure.errors import UsageError
 from perdure.logs.kafka.handover import Handover, log
@@ -83,6 +89,9 @@ class Membership:
         self._handover = handover
         self._told = told
         self._joined = False
+        self._gone = False
+        """What is held is given up without asking: the loop takes nothing, or the membership is over already."""
+        self._held: set[int] = set()
         self._leaving = threading.Event()
         self.hold = threading.Event()
         """Set, the member takes no part in its group, as if its thread were stuck. For tests."""
@@ -97,41 +106,83 @@ class Membership:
     # ------------------------------------------------------------------ on the thread
 
     def _run(self) -> None:
-        consumer = Consumer(self._config)
+        while not self._leaving.is_set():
+            consumer = Consumer({**self._config, "group.instance.id": os.urandom(12).hex()})
+            try:
+                self._keep_place(consumer)
+                self._give_back(consumer)
+            except KafkaException as error:
+                # librdkafka has given this consumer up for good, and takes no call any more.
+                log.warning("the group of %s is joined anew: %s", self._topic, error)
+                self._leaving.wait(_LATE_S)
+            self._drop_rest()
+            consumer.close()  # a consumer that did not leave is waited for during its session
+
+    def _keep_place(self, consumer: Consumer) -> None:
+        """Is a member until it leaves. Raises KafkaException."""
+        self._subscribe(consumer)
+        subscribed = True
+        while not self._leaving.is_set():
+            if self.hold.is_set() or self._handover.stalled_s() > self._timing.stall_s:
+                # A worker that hangs has to lose its place, and nobody else could tell.
+                if subscribed:
+                    log.warning("the event loop takes nothing: its place in the group is given up")
+                    self._gone, subscribed = True, False
+                    self._give_back(consumer)
+                self._leaving.wait(_POLL_S)
+                continue
+            if not subscribed:
+                self._subscribe(consumer)
+                subscribed = True
+            message = consumer.poll(_POLL_S)
+            if message is not None and (error := message.error()) is not None:
+                log.warning("the group of %s: %s", self._topic, error.str())
+                if error.code() == KafkaError._FATAL:  # `fatal()` is False for it
+                    raise KafkaException(error)
+            if not self._joined and consumer.memberid():
+                self._joined = True
+                self._handover.call(self._told.joined)
+            elif not self._handover.waiting:
+                # A sign of life is asked for, since nothing else may come for long.
+                self._handover.call(_nothing)
+
+    def _subscribe(self, consumer: Consumer) -> None:
+        self._gone = False
         consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
-        try:
-            while not self._leaving.is_set():
-                if self.hold.is_set() or self._handover.stalled_s() > self._timing.stall_s:
-                    # Not asking for its place any more is how a hung worker loses it: nobody could tell it otherwise.
-                    self._leaving.wait(_POLL_S)
-                    continue
-                message = consumer.poll(_POLL_S)
-                if message is not None and (error := message.error()) is not None:
-                    log.warning("the group of %s: %s", self._topic, error.str())
-                if not self._joined and consumer.memberid():
-                    self._joined = True
-                    self._handover.call(self._told.joined)
-                elif not self._handover.waiting:
-                    self._handover.call(
-                        _nothing
-                    )  # a sign of life is asked for, since nothing else may come for long
-        finally:
-            consumer.close()  # calls `_on_revoke` for what is held
+
+    def _give_back(self, consumer: Consumer) -> None:
+        """Lets go of what is held, and leaves the group, where the broker can be told."""
+        consumer.unsubscribe()
+        deadline = time.monotonic() + self._timing.revoke_s + 2 * _LATE_S
+        while self._held and consumer.assignment() and time.monotonic() < deadline:
+            consumer.poll(_POLL_S)  # calls `_on_revoke`
+        self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        """What librdkafka has let go of without a word, or could not."""
+        held, self._held = sorted(self._held), set()
+        if held:
+            self._handover.call(self._told.lost, held)
 
     def _on_assign(self, consumer: Consumer, given: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in given])
         consumer.pause(list(given))
+        self._held.update(_numbers(given))
         self._handover.call(self._told.assigned, _numbers(given))
 
     def _on_revoke(self, consumer: Consumer, taken: Sequence[TopicPartition]) -> None:
         numbers = _numbers(taken)
-        if numbers:
+        self._held.difference_update(numbers)
+        if self._gone:
+            self._handover.call(self._told.lost, numbers)
+        elif numbers:
             self._wait_for(lambda: self._told.revoke(numbers))
         consumer.incremental_unassign(list(taken))
 
     def _on_lost(self, consumer: Consumer, taken: Sequence[TopicPartition]) -> None:
+        self._held.difference_update(_numbers(taken))
         self._handover.call(self._told.lost, _numbers(taken))
         consumer.incremental_unassign(list(taken))
 

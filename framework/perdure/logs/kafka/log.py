@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -31,11 +31,14 @@ from perdure.logs.kafka.reading import Reader
 from perdure.logs.kafka.settings import KafkaSettings
 from perdure.logs.kafka.shelf import Shelf
 from perdure.logs.kafka.tails import Tail
+from perdure.logs.kafka.watch import watch
 from perdure.logs.steady import SteadyClock
 
 __all__ = ["KafkaLog"]
 
 T = TypeVar("T")
+
+_LOST_CLOSE_S: Final = 1.0
 
 
 class KafkaLog:
@@ -64,6 +67,9 @@ class KafkaLog:
         self._lookups: dict[bool, Lookup] = {}
         self._members: list[KafkaMember] = []
         self._followers: list[KafkaFollower] = []
+        self.ids: dict[str, str] = {}
+        """The ids of topics, by name, as far as they may be seen; from a member's join on."""
+        self._watch: asyncio.Task[None] | None = None
         self._shelf = Shelf(self)
         self._clock = SteadyClock()
 
@@ -117,6 +123,9 @@ class KafkaLog:
         for follower in tuple(self._followers):
             follower.close()
         self._followers.clear()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         appender, self._appender = self._appender, None
         if appender is not None:
             await self._loop.run_in_executor(None, appender.close, self._close_s)
@@ -231,7 +240,17 @@ class KafkaLog:
 
     async def check_safe(self) -> None:
         """What a worker asks before it joins. Raises LogError."""
-        await self._loop.run_in_executor(self._desk, self._cluster.check_safe, self._partitions)
+        self.ids = await self._loop.run_in_executor(self._desk, self._cluster.check_safe, self._partitions)
+        await self._shelf.check_ids()
+        if self._watch is None:
+            self._watch = self._loop.create_task(
+                watch(
+                    self.ids,
+                    lambda: self._loop.run_in_executor(self._desk, self._cluster.ids),
+                    self._lost,
+                ),
+                name="perdure-kafka-watch",
+            )
 
     def forget(self, member: KafkaMember) -> None:
         if member in self._members:
@@ -253,14 +272,19 @@ class KafkaLog:
                 self._reading_config("events" if committed else "reads"),
                 Handover(self._loop),
                 committed=committed,
+                whole=lambda name: name == topics.topic_name(self.settings, Topic.JOURNAL),
                 broken=self._broken,
             )
         return reader
 
     def _broken(self, topic: str, partition: int, why: str) -> None:
+        self._lost(f"{topic} {partition} at {self.settings} can be read no further: {why}")
+
+    def _lost(self, why: str) -> None:
         """Nothing here can be trusted any more: better to stop than to begin runs anew (see `Listener.ended`)."""
-        error = LogError(f"{topic} {partition} at {self.settings} can be read no further: {why}")
+        error = LogError(why)
         log.error("%s", error)
+        self._close_s = min(self._close_s, _LOST_CLOSE_S)  # what is not acknowledged now may never be
         for member in tuple(self._members):
             member.end(error)
 

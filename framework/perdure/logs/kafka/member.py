@@ -68,7 +68,9 @@ class KafkaMember:
         def sink(batch: Sequence[Entry]) -> None:
             listener.entries(topic, partition, batch)
 
-        tail = self._tails[topic, partition] = Tail(offset, sink)
+        # Where a worker follows a journal or events, the log itself has told it to.
+        known = topic in (Topic.JOURNAL, Topic.EVENTS)
+        tail = self._tails[topic, partition] = Tail(offset, sink, known=known)
         self._log.follow_with(topic, partition, tail)
 
     def unfollow(self, topic: Topic, partition: int) -> None:

@@ -45,6 +45,7 @@ class Appender:
                 # Never given up by time: an append of unknown outcome costs its owner the claim. Whoever waits watches
                 # the age of the oldest instead.
                 "message.timeout.ms": 0,
+                "request.timeout.ms": 10_000,  # then the same is asked of whoever leads by then
                 "message.max.bytes": ENTRY_BYTES_MAX + 32 * 1024,
                 "queue.buffering.max.messages": 100_000,
                 "queue.buffering.max.kbytes": 131_072,

@@ -18,6 +18,7 @@ from perdure.logs.contract import Entry
 from perdure.logs.kafka.entries import entry_of
 from perdure.logs.kafka.handover import Handover, log
 from perdure.logs.kafka.tails import Slot, Tail
+from perdure.logs.kafka.topics import RESTORE
 
 __all__ = ["Reader"]
 
@@ -40,8 +41,10 @@ class Reader:
         handover: Handover,
         *,
         committed: bool,
+        whole: Callable[[str], bool],
         broken: Callable[[str, int, str], None],
     ) -> None:
+        """`whole` says of which topics nothing may be missing; `broken` is told when something is."""
         self._config = {
             **config,
             "enable.auto.commit": False,
@@ -54,6 +57,7 @@ class Reader:
             "queued.max.messages.kbytes": 16_384,
         }
         self._handover = handover
+        self._whole = whole
         self._broken = broken
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._slots: dict[tuple[str, int], Slot] = {}
@@ -181,21 +185,19 @@ class Reader:
             log.warning("the bounds of %s %d are not known: %s", slot.topic, slot.partition, error)
             self._again.append((time.monotonic() + _AGAIN_S, slot))
             return
-        if slot.position > end and slot.read_any:
+        if slot.position > end and slot.known:
             self._tell_broken(
                 slot,
                 f"it ends at {end}, but was read up to {slot.position} before: it was truncated, or deleted and made "
-                "anew",
+                f"anew. No run is begun anew on it. {RESTORE}",
             )
             return
         if slot.position < first and slot.read_any:
-            log.error(
-                "entries %d to %d of %s %d were gone before they were read: its retention is too short",
-                slot.position,
-                first - 1,
-                slot.topic,
-                slot.partition,
-            )
+            gone = f"entries {slot.position} to {first - 1} were gone before they were read"
+            if self._whole(slot.topic):
+                self._tell_broken(slot, f"{gone}. No run is begun anew on it. {RESTORE}")
+                return
+            log.error("%s %d: %s, its retention is too short", slot.topic, slot.partition, gone)
         read_any = slot.read_any
         self._move(slot, min(max(slot.position, first), end))
         slot.read_any = read_any

@@ -26,6 +26,7 @@ _OURS = frozenset(
         "enable.idempotence",
         "enable.partition.eof",
         "group.id",
+        "group.instance.id",
         "isolation.level",
         "max.in.flight",
         "max.poll.interval.ms",
@@ -36,7 +37,7 @@ _OURS = frozenset(
     }
 )
 """What the log's promises rest on."""
-_GROUP = frozenset({"session.timeout.ms", "group.instance.id"})
+_GROUP = frozenset({"session.timeout.ms"})
 _SECRET = re.compile(r"password|secret|token|\.pem$|jaas|oauthbearer\.config")
 
 
@@ -69,7 +70,9 @@ class KafkaSettings:
         return {
             "bootstrap.servers": self.servers,
             "client.id": f"perdure-{self.app}-{use}",
-            "topic.metadata.refresh.interval.ms": 30_000,
+            # A broker that hangs keeps its connections: only these tell that others lead now.
+            "topic.metadata.refresh.interval.ms": 10_000,
+            "socket.timeout.ms": 10_000,
             "reconnect.backoff.max.ms": 1_000,
             "log.connection.close": False,
             **options,

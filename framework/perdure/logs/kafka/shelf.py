@@ -13,7 +13,7 @@ from perdure.logs.kafka import producing, snapshots
 from perdure.logs.kafka.lookup import Lookup
 from perdure.logs.kafka.producing import KafkaProducer
 from perdure.logs.kafka.settings import KafkaSettings
-from perdure.logs.kafka.topics import snapshots_name
+from perdure.logs.kafka.topics import RESTORE, snapshots_name
 
 __all__ = ["Shelf"]
 
@@ -27,6 +27,9 @@ class Home(producing.Home, Protocol):
     """The log, as its shelf needs it."""
 
     settings: KafkaSettings
+
+    @property
+    def ids(self) -> Mapping[str, str]: ...
 
     def ask(self, topic: Topic, work: Callable[[Lookup], T]) -> Awaitable[T]: ...
     def delete_records(self, topic: str, partition: int, before: int) -> Awaitable[None]: ...
@@ -48,7 +51,7 @@ class Shelf:
         headers = snapshots.chunk_headers(mark)
         landing = [await self._append(producer, partition, chunk, key, headers) for chunk in chunks]
         offsets = [await _landed(each) for each in landing]
-        end = snapshots.end_value(offsets[0] if offsets else -1, chunks)
+        end = snapshots.end_value(offsets[0] if offsets else -1, chunks, self._log.ids)
         await _landed(await self._append(producer, partition, end, key, snapshots.end_headers(mark)))
 
     async def names(self, partition: int) -> list[str]:
@@ -73,11 +76,24 @@ class Shelf:
         producer = KafkaProducer(self._log)
         await _landed(await self._append(producer, partition, b"", name.encode(), snapshots.drop_headers()))
         _, sets = await self._read(partition)
-        kept = min((put.first for put in sets.found.values()), default=sets.next)
+        kept = min((put.first for put in sets.found.values()), default=0)
         topic = self._topic
         first, _ = await self._log.ask(Topic.JOURNAL, lambda lookup: lookup.bounds(topic, partition))
         if kept > first:
             await self._log.delete_records(topic, partition, kept)
+
+    async def check_ids(self) -> None:
+        """Notes the ids of topics that were not known. Raises LogError for a topic that had another one."""
+        _, sets = await self._read(0)
+        for name, found in self._log.ids.items():
+            if (before := sets.ids.get(name, found)) != found:
+                raise LogError(
+                    f"{name} is not the topic that this app's workers knew: it was deleted and made anew (its id is "
+                    f"{found}, and was {before}). No run is begun anew on it. {RESTORE}"
+                )
+        if unknown := {name: found for name, found in self._log.ids.items() if name not in sets.ids}:
+            value, headers = snapshots.ids_value(unknown), snapshots.ids_headers()
+            await _landed(await self._append(KafkaProducer(self._log), 0, value, b"", headers))
 
     async def _read(self, partition: int) -> tuple[list[str], snapshots.Sets]:
         """The names of the sets that are there, and where they lie; reads what is new of the topic."""

@@ -3,24 +3,41 @@
 Entries carry the set's name as key. An entry of kind `end` makes the chunks before it, of the same put, a set; one of
 kind `drop` unmakes it. Two writers may mix their entries (a worker that was thought dead, and its successor), so each
 put has a random mark.
+
+Ends, and entries of kind `topics` before there is any, also say which ids the topics had: one that was deleted and made
+anew has another, and no run may begin anew on it unnoticed.
+
+What lies here and is not ours is passed over.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 from perdure.errors import LogError
 from perdure.logs.contract import Entry
 
-__all__ = ["Put", "Sets", "chunk_headers", "drop_headers", "end_headers", "end_value"]
+__all__ = [
+    "Put",
+    "Sets",
+    "chunk_headers",
+    "drop_headers",
+    "end_headers",
+    "end_value",
+    "ids_headers",
+    "ids_value",
+]
+
+log = logging.getLogger("perdure.kafka")
 
 KIND: Final = "kind"
 MARK: Final = "put"
-CHUNK, END, DROP = b"chunk", b"end", b"drop"
+CHUNK, END, DROP, IDS = b"chunk", b"end", b"drop", b"topics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +64,19 @@ def drop_headers() -> dict[str, bytes]:
     return {KIND: DROP}
 
 
-def end_value(first: int, chunks: Sequence[bytes]) -> bytes:
-    """`first` is the offset of the first chunk, -1 without any."""
-    return json.dumps({"first": first, "chunks": len(chunks), "crc": _crc(chunks)}).encode()
+def end_value(first: int, chunks: Sequence[bytes], ids: Mapping[str, str]) -> bytes:
+    """`first` is the offset of the first chunk, -1 without any; `ids` those of the topics, as far as they are known."""
+    return json.dumps(
+        {"first": first, "chunks": len(chunks), "crc": _crc(chunks), "topics": dict(ids)}
+    ).encode()
+
+
+def ids_headers() -> dict[str, bytes]:
+    return {KIND: IDS}
+
+
+def ids_value(ids: Mapping[str, str]) -> bytes:
+    return json.dumps({"topics": dict(ids)}).encode()
 
 
 class Sets:
@@ -59,20 +86,32 @@ class Sets:
         self.next = 0
         """The offset from which on it is not yet read."""
         self.found: dict[str, Put] = {}
+        self.ids: dict[str, str] = {}
+        """The ids of the topics that they go with, by name, as far as they are known."""
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Reads on."""
         for entry in entries:
             self.next = entry.offset + 1
-            name, kind = entry.key.decode("utf-8", "replace"), entry.headers.get(KIND)
-            if kind == DROP:
-                self.found.pop(name, None)
-            elif kind == END:
-                told = json.loads(entry.value)
-                self.found.pop(name, None)  # the newest is the last
-                first = told["first"] if told["first"] >= 0 else entry.offset
-                mark = entry.headers.get(MARK, b"")
-                self.found[name] = Put(name, mark, first, entry.offset, told["chunks"], told["crc"])
+            try:
+                self._take(entry)
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                log.warning("an entry among the snapshots, at %d, is not ours: %r", entry.offset, error)
+
+    def _take(self, entry: Entry) -> None:
+        name, kind = entry.key.decode("utf-8", "replace"), entry.headers.get(KIND)
+        if kind == DROP:
+            self.found.pop(name, None)
+        elif kind == END:
+            told: dict[str, Any] = json.loads(entry.value)
+            first = int(told["first"]) if told["first"] >= 0 else entry.offset
+            mark = entry.headers.get(MARK, b"")
+            put = Put(name, mark, first, entry.offset, int(told["chunks"]), int(told["crc"]))
+            self.found.pop(name, None)  # the newest is the last
+            self.found[name] = put
+            self.ids |= told.get("topics", {})
+        elif kind == IDS:
+            self.ids |= json.loads(entry.value)["topics"]
 
     def names(self, first: int) -> list[str]:
         """Those of which nothing is gone yet, oldest first; `first` is the first retained offset."""

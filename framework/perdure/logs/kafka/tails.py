@@ -12,12 +12,16 @@ __all__ = ["Slot", "Tail"]
 
 
 class Tail:
-    """One follower of one partition. Made and taken from on the loop."""
+    """One follower of one partition. Made and taken from on the loop.
 
-    def __init__(self, offset: int, sink: Sink) -> None:
+    `known`: there were entries up to its offset, so a partition that ends before it has lost some.
+    """
+
+    def __init__(self, offset: int, sink: Sink, *, known: bool = False) -> None:
         self.next = offset
         """The offset below which it wants nothing, as the thread sees it."""
         self.sink = sink
+        self.known = known
         self.closed = False
         self.paused = False
         self._held: list[Entry] = []
@@ -53,6 +57,11 @@ class Slot:
     tails: list[Tail] = field(default_factory=list[Tail])
     read_any: bool = False
     """Whether it has given entries from this position on."""
+
+    @property
+    def known(self) -> bool:
+        """Whether there were entries up to this position once."""
+        return self.read_any or any(tail.known and tail.next == self.position for tail in self.tails)
 
     def share(self, entries: Sequence[Entry]) -> list[tuple[Tail, Sequence[Entry]]]:
         """Each tail's part of what was read, and where each goes on."""

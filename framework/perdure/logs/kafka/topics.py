@@ -9,10 +9,15 @@ from typing import Final
 from perdure.logs.contract import Topic, partition_count
 from perdure.logs.kafka.settings import KafkaSettings
 
-__all__ = ["ENTRY_BYTES_MAX", "TopicSpec", "apps_of", "snapshots_name", "specs", "topic_name"]
+__all__ = ["ENTRY_BYTES_MAX", "RESTORE", "TopicSpec", "apps_of", "snapshots_name", "specs", "topic_name"]
 
 ENTRY_BYTES_MAX: Final = 4 * 1024 * 1024
 """One entry: key, value and headers."""
+RESTORE: Final = (
+    "Restore it from a backup, in full and with what else the app had; or give up all runs: delete all topics of the "
+    "app and make them with `perdure topics create`"
+)
+"""What to do about a topic that has lost what runs rest on."""
 _BATCH_BYTES_MAX: Final = ENTRY_BYTES_MAX + 64 * 1024
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS

@@ -1,0 +1,114 @@
+"""The one broker is killed, hangs, and comes back, under load: nothing accepted is lost, and nothing has to be done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from perdure import App
+from perdure.client import client
+from perdure.errors import AppendFailed, LogError
+from tests.brokers import PrivateBroker, private_broker
+from tests.crash import verdict
+from tests.crash.processes import Place, pause, until
+from tests.crash.sending import as_client, send_event
+from tests.kafka.conftest import MakePlace
+from tests.kafka.load import Load
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+SESSION_S = 5.0
+LONGER_S = SESSION_S + 2.5
+"""Longer than the session, and than the interval within which a member must ask for its place."""
+
+
+@pytest.fixture(scope="module")
+def private() -> Iterator[PrivateBroker]:
+    with private_broker() as broker:
+        yield broker
+
+
+def test_promise_1_2_kill_and_restart_under_load(place: MakePlace, private: PrivateBroker) -> None:
+    load = Load(place(servers=private.servers, partitions=4))
+    for _ in range(3):
+        private.kill()
+        pause(load.draw.uniform(0, 1))
+        private.start()
+        load.goes_on()
+    load.settle()
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "hangs"])
+def test_a_broker_that_is_away_for_longer_than_a_session(
+    place: MakePlace, private: PrivateBroker, killed: bool
+) -> None:
+    load = Load(place(servers=private.servers, partitions=4, lease_s=SESSION_S))
+    (private.kill if killed else private.pause)()
+    pause(LONGER_S)
+    assert load.stands(), "steps run, and no log holds their outcomes"
+    (private.start if killed else private.resume)()
+    back = time.monotonic()
+    load.goes_on(within_s=SESSION_S - 0.5)  # the members of before are not waited for
+    print(f"steps run {time.monotonic() - back:.2f} s after it was back")
+    load.settle()
+
+
+def test_a_worker_leaves_while_the_broker_is_away(place: MakePlace, private: PrivateBroker) -> None:
+    here = place(servers=private.servers, partitions=2)
+    worker = here.start("work", drain_s=1.0)
+    worker.started()
+    send_event(here, "crash/door", {"gate": "never"}, id="waits")
+    private.pause()
+    try:
+        asked = time.monotonic()
+        worker.signal(15)
+        assert worker.wait(30) == 0, worker.errors()
+        print(f"left within {time.monotonic() - asked:.1f} s")
+    finally:
+        private.resume()
+
+
+def test_a_client_is_refused_with_what_to_do_and_what_it_sends_again_counts_once(
+    place: MakePlace, private: PrivateBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = place(servers=private.servers, partitions=2)
+    monkeypatch.setattr(client, "ACKNOWLEDGED_S", 1.5)
+
+    async def sends(app: App) -> int:
+        await app.send("crash/sequence", {"n": 1}, id="before")
+        sequence = app.functions.get("sequence")
+        assert sequence is not None
+        run = await app.start(sequence, {"n": 2}, id="waited-for")
+        result = asyncio.create_task(run.result(timeout=60))
+        private.pause()
+        try:
+            with pytest.raises(AppendFailed, match=r"not acknowledged.*send again under the same id"):
+                await app.send("crash/sequence", {"n": 3}, id="once")
+            with pytest.raises(AppendFailed):
+                await app.start(sequence, {"n": 4}, id="once")
+            asked = time.monotonic()
+            with pytest.raises(LogError, match="no broker answers"):
+                await asyncio.to_thread(as_client, here, lambda other: other.send("crash/sequence", {"n": 5}))
+            assert time.monotonic() - asked < 10
+        finally:
+            private.resume()
+        await app.send("crash/sequence", {"n": 3}, id="once")
+        again = await app.start(sequence, {"n": 4}, id="once")
+        worker = here.start("work")
+        total = await again.result(timeout=60) + await result
+        await asyncio.to_thread(until, lambda: _ended(here) == 4, "all runs end")
+        assert await asyncio.to_thread(worker.stop) == 0
+        return total
+
+    assert as_client(here, sends) == 9 + 5
+    ends = [("sequence", "completed", 2 * n + 1) for n in (1, 2, 3, 4)]
+    story = verdict.read(here.folder)
+    assert story.ends() == dict.fromkeys(ends, 1)
+    assert not story.faults
+
+
+def _ended(here: Place) -> int:
+    return sum(not run.live for run in verdict.read(here.folder).runs())
