@@ -14,6 +14,7 @@ from perdure import App
 from perdure.core import payload
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.state import Run
+from perdure.engine import deploying
 from perdure.engine.engine import Engine
 from tests.crash import killing, ledger, service
 from tests.crash.service import SCENARIOS, SIGNAL_DATA, End, app_on
@@ -103,9 +104,18 @@ def _all_ended(engine: Engine, wanted: Counter[End]) -> bool:
 
 
 def work(
-    folder: str, drain_s: float = 20.0, zombie: bool = False, disk_s: float = 0.0, **options: Any
+    folder: str,
+    drain_s: float = 20.0,
+    zombie: bool = False,
+    disk_s: float = 0.0,
+    patience_s: float | None = None,
+    **options: Any,
 ) -> int:
-    """A worker, until it is told to stop. `zombie`: its pausing step pauses it; `disk_s`: how slow its disk is."""
+    """A worker, until it is told to stop. `zombie`: its pausing step pauses it; `disk_s`: how slow its disk is;
+    `patience_s`: how long old code waits for an answer of newer code."""
+    if patience_s is not None:
+        deploying.PATIENCE_US, deploying.PERIOD_US = int(patience_s * 1e6), int(patience_s * 0.5e6)
+        deploying.ANSWER_US = int(patience_s * 0.1e6)
     if zombie:
         service.on_pause = _killing(folder).Zombie().pause
     if disk_s:
