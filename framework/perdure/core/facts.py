@@ -15,6 +15,8 @@ KIND = "kind"
 STAMP = "stamp"
 CHANNEL = "channel"
 TRACE = "traceparent"
+NEEDS = "needs"
+"""On a record above the first level: its level, and the first version of perdure that knows it, as in "2 0.4.0"."""
 UNDECODABLE = "undecodable"
 
 _STAMP = struct.Struct(">16sQQ")
@@ -66,6 +68,12 @@ def unpack_channel(data: bytes | None) -> tuple[str, int] | None:
     return (origin, int(seq)) if origin and seq.isdecimal() and len(seq) < _DIGITS_MAX else None
 
 
+def unpack_needs(data: bytes | None) -> tuple[int, str]:
+    """The level and the version of a header; level 0 for none."""
+    level, _, version = (data or b"").decode("ascii", "replace").partition(" ")
+    return (int(level), version[:64]) if level.isdecimal() and len(level) < _DIGITS_MAX else (0, "")
+
+
 def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) -> Fact:
     """Decodes an entry of the journal. What cannot be decoded becomes a fact too: every reader sees the same void."""
     stamp = unpack_stamp(headers.get(STAMP))
@@ -73,5 +81,8 @@ def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) 
     try:
         kind, body = codec.decode(value)
     except EncodingError as error:
-        return Fact(offset, ts, UNDECODABLE, {"reason": str(error)}, stamp, value, channel)
+        body = {"reason": str(error), "needs": unpack_needs(headers.get(NEEDS))}
+        return Fact(offset, ts, UNDECODABLE, body, stamp, value, channel)
+    if kind == "Level":
+        body["needs"] = unpack_needs(headers.get(NEEDS))
     return Fact(offset, ts, kind, body, stamp, value, channel)
