@@ -117,7 +117,7 @@ def work(
     """A worker, until it is told to stop. `zombie`: its pausing step pauses it; `disk_s`: how slow its disk is;
     `patience_s`: how long old code waits for an answer of newer code; `mute`: it dies instead of answering a client."""
     if mute:
-        Replies._send = lambda _self, _client, _body: killing.kill()
+        Replies._send = lambda self, client, body: killing.kill()
     if patience_s is not None:
         deploying.PATIENCE_US, deploying.PERIOD_US = int(patience_s * 1e6), int(patience_s * 0.5e6)
         deploying.ANSWER_US = int(patience_s * 0.1e6)
