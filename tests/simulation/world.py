@@ -299,7 +299,7 @@ class World:
                     break
                 self.clock.step(due)
             await self.settle()
-        if not self._finished():
+        if self._unfinished():
             raise Broken(f"what was accepted is never done: {self._unfinished()}")
         for worker in self.workers:
             for partition in worker.engine.partitions.values():
@@ -318,14 +318,13 @@ class World:
         )
 
     def _unfinished(self) -> str:
+        """What is left to do. That messages were appended may stay unsaid until their partition writes again."""
         for state in self.audit.states:
             for run in state.live_runs():
                 return f"run {run.id} of {run.function} never ended: {run.status} {sorted(run.pending)}"
             if self.log.slot(Topic.EVENTS, state.number).read(state.next, 1):
                 return f"events of partition {state.number} from {state.next} on are not routed"
-            if any(state.outbox.values()):
-                return f"messages of partition {state.number} are not acknowledged"
-        return "something was not sent"
+        return "something was not sent" if self._clients or self.steering.under_way else ""
 
     def _check_complete(self) -> None:
         by_event: dict[str, set[str]] = {}
