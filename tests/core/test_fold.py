@@ -7,6 +7,7 @@ import pytest
 from perdure.core import codec, effects, ops
 from perdure.core.decide import ingest
 from perdure.core.decide.ingest import Incoming
+from perdure.core.facts import CHANNEL, NEEDS, STAMP, Stamp, pack_channel
 from perdure.core.fold import commands, journal, messages, runs
 from perdure.errors import LevelTooNew
 from tests.core.journal import OWNER, ZOMBIE, Journal, asked, done, event, run_done, same, started
@@ -189,8 +190,6 @@ def test_A1_messages_count_in_their_order_only():
 
 def test_an_undecodable_message_advances_its_channel_and_is_buried():
     j = led()
-    from perdure.core.facts import CHANNEL, pack_channel
-
     assert j.append_value(b"\xc3\x01garbage!", {CHANNEL: pack_channel("1p4", 1)}) == "undecodable"
     assert any(isinstance(effect, effects.Bury) for effect in j.effects)
     assert (
@@ -202,6 +201,28 @@ def test_a_record_level_above_ours_stops_the_reader():
     j = led()
     with pytest.raises(LevelTooNew, match="Upgrade this worker"):
         j.append("Level", {"level": 99}, j.stamp())
+
+
+def test_a_level_above_ours_names_the_version_that_is_needed():
+    j = led()
+    with pytest.raises(LevelTooNew, match=r"Upgrade this worker to perdure 0\.9\.1 or newer"):
+        j.append("Level", {"level": 99}, j.stamp() | {NEEDS: b"99 0.9.1"})
+
+
+@pytest.mark.parametrize("headers", ["claim", "message", "command", "former owner"])
+def test_a_record_of_a_newer_version_stops_the_reader_whoever_wrote_it(headers: str):
+    """Newer readers take it; one that passed over it would come to another state."""
+    j = led()
+    written = {
+        "claim": {STAMP: Stamp(b"newer version's.", 9, 0).pack()},
+        "message": {CHANNEL: pack_channel("1p4", 1)},
+        "command": {},
+        "former owner": j.stamp(b"z" * 16, 0),
+    }[headers]
+    with pytest.raises(LevelTooNew, match=r"level 2 at offset \d+, .* to perdure 0\.9\.1 or newer"):
+        j.append_value(b"\xc3\x01newer...body", written | {NEEDS: b"2 0.9.1"})
+    for known in (b"1 0.1.0", b"x", b"", b"9" * 99):
+        assert j.append_value(b"\xc3\x01garbage!", {NEEDS: known}) == "undecodable", "no newer level"
 
 
 def test_a_record_that_does_not_belong_into_a_journal_is_void():

@@ -14,7 +14,7 @@ from perdure.core.facts import Fact, read_fact
 from perdure.core.fold import fold
 from perdure.core.routing import event_partition
 from perdure.core.state import PartitionState
-from perdure.errors import EncodingError
+from perdure.errors import EncodingError, LevelTooNew
 from tests.core.journal import Journal, asked, done, event, portrait, run_done, started
 
 CHILD = {
@@ -219,3 +219,14 @@ def test_A10_channels_stand_in_the_order_of_the_whole_after_one_was_acked_and_us
     j.commit("r", sends(here))
     restored, _ = snapshot.restore(chunks, j.state.limits)
     assert portrait(folded(restored, facts(j)[covers:])) == portrait(j.state)
+
+
+def test_a_snapshot_of_a_newer_version_is_refused_and_not_taken_for_a_damaged_one():
+    """A reader that took it would go on behind the record that says which level is in force."""
+    j = busy()
+    j.state.level = 2
+    with pytest.raises(LevelTooNew, match="record level 2 in its snapshot"):
+        snapshot.restore(list(snapshot.take(j.state, 0)))
+    unknown = snapshot._seal(b"\xc3\x01newer...body")
+    with pytest.raises(LevelTooNew, match="written by another version"):
+        snapshot.restore([unknown])

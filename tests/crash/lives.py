@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from perdure import App
 from perdure.core import payload
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.state import Run
+from perdure.engine import deploying
 from perdure.engine.engine import Engine
+from perdure.engine.replies import Replies
 from perdure.errors import LogError
 from tests.crash import killing, ledger, service
 from tests.crash.service import SCENARIOS, SIGNAL_DATA, End, app_on
@@ -105,9 +108,21 @@ def _all_ended(engine: Engine, wanted: Counter[End]) -> bool:
 
 
 def work(
-    folder: str, drain_s: float = 20.0, zombie: bool = False, disk_s: float = 0.0, **options: Any
+    folder: str,
+    drain_s: float = 20.0,
+    zombie: bool = False,
+    disk_s: float = 0.0,
+    patience_s: float | None = None,
+    mute: bool = False,
+    **options: Any,
 ) -> int:
-    """A worker, until it is told to stop. `zombie`: its pausing step pauses it; `disk_s`: how slow its disk is."""
+    """A worker, until it is told to stop. `zombie`: its pausing step pauses it; `disk_s`: how slow its disk is;
+    `patience_s`: how long old code waits for an answer of newer code; `mute`: it dies instead of answering a client."""
+    if mute:
+        Replies._send = lambda self, client, body: killing.kill()
+    if patience_s is not None:
+        deploying.PATIENCE_US, deploying.PERIOD_US = int(patience_s * 1e6), int(patience_s * 0.5e6)
+        deploying.ANSWER_US = int(patience_s * 0.1e6)
     if zombie:
         service.on_pause = _killing(folder).Zombie().pause
     if disk_s:
@@ -164,4 +179,24 @@ def send_all(folder: str, items: list[tuple[str, int]], kill_at: int | None = No
     return 0
 
 
-LIVES: dict[str, Callable[..., int]] = {life.__name__: life for life in (whole, work, produce, send_all)}
+def ask(folder: str, first: int, count: int, **options: Any) -> int:
+    """A client that starts so many runs under ids of its choice, awaits them all at once, and notes what it heard."""
+
+    async def asking() -> None:
+        app = make_app(folder, **options)
+        function = app.functions.get("child")
+        assert function is not None
+        numbers = range(first, first + count)
+        runs = [await app.start(function, {"n": n}, id=f"ask-{n}") for n in numbers]
+        ledger.note("asking")
+        for n, result in zip(
+            numbers, await asyncio.gather(*(run.result(timeout=120) for run in runs)), strict=True
+        ):
+            ledger.write("heard", {"pid": os.getpid(), "n": n, "result": result})
+        await app.close()
+
+    asyncio.run(asking())
+    return 0
+
+
+LIVES: dict[str, Callable[..., int]] = {life.__name__: life for life in (whole, work, produce, send_all, ask)}

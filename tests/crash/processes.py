@@ -37,14 +37,15 @@ def pause(seconds: float) -> None:
 class Zygote:
     """The process that forks all others."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = ROOT, **env: str) -> None:
+        """`root`: the tree that it and its children run from."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.zygote"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": f"{ROOT}/framework{os.pathsep}{ROOT}"},
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": f"{root}/framework{os.pathsep}{root}"} | env,
         )
 
     def command(self, **command: Any) -> dict[str, Any]:
@@ -126,8 +127,9 @@ class Place:
         self.options = options
         self.children: list[Child] = []
 
-    def start(self, life: str, **arguments: Any) -> Child:
-        self.children.append(Child(self._zygote, life, self.folder, self.options | arguments))
+    def start(self, life: str, *, zygote: Zygote | None = None, **arguments: Any) -> Child:
+        """`zygote`: of another tree than the place's own."""
+        self.children.append(Child(zygote or self._zygote, life, self.folder, self.options | arguments))
         return self.children[-1]
 
     def close(self) -> None:

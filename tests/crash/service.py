@@ -284,8 +284,15 @@ async def paused(ctx: Ctx) -> int:
     return await ctx.step.run("last", add, ctx.run_id, n, 1)
 
 
-def _declared() -> App:
+async def fresh(ctx: Ctx) -> int:
+    """Only newer code has it, and starts it by an event that the older code knows, too."""
+    return await ctx.step.run("one", add, ctx.run_id, ctx.event.data["n"], 5)
+
+
+def _declared(code: int) -> App:
     app = App("crash", log="memory:")
+    if code > 1:
+        app.function(on="crash/sequence", retries=0)(fresh)
     for body in (sequence, fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, poisoned_late, paused):
@@ -311,16 +318,21 @@ def log_of(folder: str | Path, *, partitions: int | None = None, lease_s: float 
     return KafkaLog(KafkaSettings(servers, namespace, "crash"), create=partitions or 2, timing=timing)
 
 
-_DECLARED = _declared()
+_DECLARED = {code: _declared(code) for code in (1, 2)}
 """Declared once, before the fork: to read the sources of all bodies takes longer than most lives."""
 
 
 def app_on(
-    folder: str, *, partitions: int = 2, lease_s: float = 10.0, limits: Limits = DEFAULT_LIMITS
+    folder: str,
+    *,
+    partitions: int = 2,
+    lease_s: float = 10.0,
+    limits: Limits = DEFAULT_LIMITS,
+    code: int = 1,
 ) -> App:
-    """The app, on the log of this folder."""
+    """The app, on the log of this folder. `code`: which version of it."""
     app = App("crash", log=log_of(folder, partitions=partitions, lease_s=lease_s), limits=limits)
-    for function in _DECLARED.functions:
+    for function in _DECLARED[code].functions:
         if app.functions.get(function.id) is None:  # handlers come with their functions
             app.functions.add(function)
     return app

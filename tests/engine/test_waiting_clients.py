@@ -128,3 +128,20 @@ async def test_B12_whoever_starts_a_run_again_under_its_id_waits_for_the_same_en
             assert await asyncio.gather(*results) == [5, 5, 5]
         assert await handles[1].result() == 5
     await a.close()
+
+
+@pytest.mark.parametrize("signals", [0, 1, 2])
+@pytest.mark.parametrize("partitions", [3, 4, 5, 6, 8, 12])
+async def test_runs_go_round_all_partitions_whatever_else_a_client_makes(
+    partitions: int, signals: int
+) -> None:
+    """Ids of events, commands and signals are counted too: three to six a run may be a multiple of the partitions."""
+    a, waits = service(MemoryLog(partitions))
+    found: list[int] = []
+    for _ in range(partitions):
+        run = await a.start(waits)
+        for _ in range(signals):
+            await run.signal("go")
+        found.append(int(run.run_id.partition("-")[0].partition("p")[2]))
+    assert sorted(found) == list(range(partitions))
+    await a.close()

@@ -17,6 +17,10 @@ from tests.core.journal import portrait
 OUTCOMES = frozenset({ops.STEP_DONE, ops.STEP_FAILED, ops.EVENT_GIVEN, ops.SIGNAL_GIVEN, ops.CHILD_ENDED})
 
 
+ABORTED = "aborted"
+"""How the ids of events begin whose transaction was aborted."""
+
+
 class Broken(AssertionError):
     """A promise was broken."""
 
@@ -41,8 +45,8 @@ class Audit:
         """Folds what has landed since the last call."""
         for number, state in enumerate(self.states):
             slot = self._log.slot(Topic.JOURNAL, number)
-            while self._positions[number] < slot.next:
-                entry = next(iter(slot.read(self._positions[number], 1)))
+            while batch := slot.read(self._positions[number], 1):
+                (entry,) = batch
                 fact = read_fact(entry.offset, entry.ts, entry.value, entry.headers)
                 before = set(state.runs)
                 void = fold(state, fact)
@@ -55,6 +59,8 @@ class Audit:
     def _check(self, state: PartitionState, fact: Fact, before: set[str]) -> None:
         for run_id in state.runs.keys() - before:
             run = state.runs[run_id]
+            if run.event["id"].startswith(ABORTED):
+                raise Broken(f"{run.function} was started by an event of an aborted transaction")
             self.starts[run.event["id"], run.function] += 1
             if self.starts[run.event["id"], run.function] > 1:
                 raise Broken(f"{run.function} started twice for event {run.event['id']}")

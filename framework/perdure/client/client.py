@@ -72,7 +72,10 @@ class Client:
         self.log = log
         self.id = entropy(10).hex()
         self._made = int.from_bytes(entropy(2), "big")
-        """Counts what was made here; where it starts spreads the first runs of many clients."""
+        """Counts what was made here."""
+        self._started = self._made
+        """Counts the runs that were started here, so that they go round all partitions whatever else is made; where it
+        begins spreads the first runs of many clients."""
         self._producer: Producer | None = None
         self._follower: Follower | None = None
         self._replies_end = 0
@@ -162,7 +165,8 @@ class Client:
     def new_run_id(self) -> str:
         """An id for a run in any partition."""
         self._made += 1
-        return ids.placed_run(1, self._made % self.log.partitions, self.id, self._made)
+        self._started += 1
+        return ids.placed_run(1, self._started % self.log.partitions, self.id, self._made)
 
     async def command(
         self, run_id: str, name: str, body: Mapping[str, Any], *, command_id: str | None = None

@@ -17,6 +17,8 @@ CHANNEL = "channel"
 TRACE = "traceparent"
 REDRIVEN = "redriven"
 SIZE = "size"
+NEEDS = "needs"
+"""On a record above the first level: its level, and the first version of perdure that knows it, as in "2 0.4.0"."""
 UNDECODABLE = "undecodable"
 
 _STAMP = struct.Struct(">16sQQ")
@@ -88,6 +90,12 @@ def unpack_redriven(data: bytes | None) -> Redriven | None:
     return Redriven(app, *map(int, numbers))
 
 
+def unpack_needs(data: bytes | None) -> tuple[int, str]:
+    """The level and the version of a header; level 0 for none."""
+    level, _, version = (data or b"").decode("ascii", "replace").partition(" ")
+    return (int(level), version[:64]) if level.isdecimal() and len(level) < _DIGITS_MAX else (0, "")
+
+
 def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) -> Fact:
     """Decodes an entry of the journal. What cannot be decoded becomes a fact too: every reader sees the same void."""
     stamp = unpack_stamp(headers.get(STAMP))
@@ -95,5 +103,8 @@ def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) 
     try:
         kind, body = codec.decode(value)
     except EncodingError as error:
-        return Fact(offset, ts, UNDECODABLE, {"reason": str(error)}, stamp, value, channel)
+        body = {"reason": str(error), "needs": unpack_needs(headers.get(NEEDS))}
+        return Fact(offset, ts, UNDECODABLE, body, stamp, value, channel)
+    if kind == "Level":
+        body["needs"] = unpack_needs(headers.get(NEEDS))
     return Fact(offset, ts, kind, body, stamp, value, channel)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from perdure.core import codec
-from perdure.core.fold import aging
+from perdure.core.fold import LEVEL, aging, too_new
 from perdure.core.ids import GENERATED
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.state import Cell, CellKey, Item, PartitionState, Pending, Run, Scan, Subscription
-from perdure.errors import EncodingError
+from perdure.errors import EncodingError, LevelTooNew
 
 Body = dict[str, Any]
 _OLD_IDS = ("old_event_ids", "ended_ids")
@@ -124,7 +124,8 @@ def restore(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[P
 
 
 class Restoring:
-    """A state in the making, chunk by chunk. Both methods raise EncodingError when the chunks are not a snapshot."""
+    """A state in the making, chunk by chunk. Both methods raise EncodingError when the chunks are not a snapshot, and
+    LevelTooNew when they are one of a newer version."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -132,10 +133,19 @@ class Restoring:
         self._covers = self._index = self._count = 0
 
     def take(self, chunk: bytes) -> None:
-        name, body = codec.decode(_unseal(chunk))
+        value = _unseal(chunk)
+        try:
+            name, body = codec.decode(value)
+        except EncodingError as error:  # its checksum fits: it is as somebody has written it
+            raise LevelTooNew(
+                f"a snapshot was written by another version of perdure: {error}. Upgrade this worker; until then it"
+                " leaves the partition alone"
+            ) from error
         if name != "Snapshot":
             raise EncodingError(f"a snapshot has a chunk that is a {name} record")
         if body["partition"] is not None:
+            if body["partition"]["level"] > LEVEL:
+                raise too_new(body["partition"]["number"], body["partition"]["level"], "", "in its snapshot")
             self._state, self._covers = _partition(body["partition"], self._limits), body["covers"]
         state = self._state
         if state is None or (body["covers"], body["index"]) != (self._covers, self._index):

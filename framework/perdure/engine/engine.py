@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perdure.core import codec
-from perdure.core.facts import APP
+from perdure.engine.deploying import Deploying
 from perdure.engine.partition import Partition
 from perdure.engine.services import Services
-from perdure.errors import EncodingError, LogError
-from perdure.logs.contract import Entry, Follower, Topic
+from perdure.errors import LevelTooNew, LogError, PerdureError
+from perdure.logs.contract import Entry, Topic
 
 READY_POLL_S = 0.002
 RESTART_PAUSE_US = 1_000_000
@@ -27,11 +26,12 @@ class Engine:
         self.services = services
         services.app = app
         self.partitions: dict[int, Partition] = {}
-        self._definitions = [dict(d) for d in definitions]
-        self._registry: Follower | None = None
+        self._deploying = Deploying(services, definitions)
+        self._deploying.on_changed = self._on_deployed
+        self._deploying.on_unreadable = self._on_unreadable
         self._ready: set[int] = set()
         self._failed = asyncio.Event()
-        self._failure: LogError | None = None
+        self._failure: PerdureError | None = None
         services.on_configured = self._on_configured
 
     # ------------------------------------------------------------------ a life
@@ -39,8 +39,7 @@ class Engine:
     async def start(self) -> None:
         """Publishes the functions of this process, joins the group, and returns; partitions come as they come."""
         services = self.services
-        await self._publish()
-        self._registry = services.log.follow(Topic.REGISTRY, 0, 0, self._on_registry)
+        await self._deploying.begin()
         services.member = services.log.member(self)
         await services.member.join()
 
@@ -50,8 +49,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Leaves the group: every partition is released first."""
-        if self._registry is not None:
-            self._registry.close()
+        self._deploying.close()
         if self.services.member is not None:
             await self.services.member.leave()
         for partition in list(self.partitions.values()):
@@ -63,6 +61,7 @@ class Engine:
 
     def abandon(self) -> None:
         """Ends without a word to the log, as a crash does."""
+        self._deploying.close()
         for partition in list(self.partitions.values()):
             partition.close()
         self.partitions.clear()
@@ -71,39 +70,17 @@ class Engine:
 
     # ------------------------------------------------------------------ definitions
 
-    async def _publish(self) -> None:
-        """Appends this code's definitions to the registry, unless the newest entry says the same."""
-        log = self.services.log
-        first, end = await log.bounds(Topic.REGISTRY, 0)
-        config = {"version": 0, "functions": self._definitions, "limits": self.services.limits.folded()}
-        if end > first:
-            for entry in await log.read(Topic.REGISTRY, 0, end - 1, 1):
-                if _config_of(entry) == config:
-                    return
-        appended: asyncio.Future[int | LogError] = asyncio.get_running_loop().create_future()
-
-        def finished(result: int | LogError) -> None:
-            if not appended.done():
-                appended.set_result(result)
-
-        producer = self.services.producer()
-        producer.append(
-            Topic.REGISTRY, 0, codec.encode("Config", config), headers={APP: self.app.encode()}, done=finished
-        )
-        result = await appended
-        producer.close()
-        if isinstance(result, LogError):
-            raise result
-
-    def _on_registry(self, batch: Sequence[Entry]) -> None:
-        found = [(entry, config) for entry in batch if (config := _config_of(entry)) is not None]
-        if not found:
-            return
-        entry, config = found[-1]
-        self.services.config = {**config, "version": entry.offset + 1}
+    def _on_deployed(self) -> None:
         for partition in self.partitions.values():
             if partition.lead is not None:
                 partition.lead.router.configure()
+
+    def _on_unreadable(self, error: LevelTooNew) -> None:
+        """What is in force cannot be read: nothing can be routed here, and others must not wait for this worker."""
+        self.services.trouble("this worker stops", error)
+        for partition in self.partitions.values():
+            partition.close()
+        self.ended(error)
 
     def _on_configured(self, partition: int, version: int) -> None:
         if version >= self.services.config["version"]:
@@ -146,7 +123,7 @@ class Engine:
         if mine is not None:
             mine.close()
 
-    def ended(self, error: LogError) -> None:
+    def ended(self, error: PerdureError) -> None:
         self._failure = error
         self._failed.set()
 

@@ -48,6 +48,8 @@ class Partition:
         """Loads the newest snapshot that can be verified, and reads on from there; tries until that has worked."""
         try:
             await self._load()
+        except LevelTooNew as error:
+            self._leave_alone(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, a partition that is held has to be led
             if self._gone:
                 return
@@ -179,14 +181,19 @@ class Partition:
             for entry in batch:
                 self._take(entry)
         except LevelTooNew as error:
-            self._services.trouble(f"partition {self.number} is left alone", error)
-            self.close()
+            self._leave_alone(error)
             return
         if self.lead is not None:
             self.lead.settle()
         elif self._claiming is None and not self._gone and self._position >= self._catch_up_to > -1:
             self._catch_up_to = -1
             self._claim()
+
+    def _leave_alone(self, error: LevelTooNew) -> None:
+        """A newer version of perdure has to lead it: nothing here may guess."""
+        if not self._gone:
+            self._services.trouble(f"partition {self.number} is left alone", error)
+            self.close()
 
     def _take(self, entry: Entry) -> None:
         self._position = entry.offset + 1

@@ -12,11 +12,12 @@ from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
 from perdure.engine.pauses import growing
 from perdure.engine.resident import Resident
-from perdure.errors import PerdureError
+from perdure.errors import NonDeterminismError, PerdureError
 from perdure.execution.conditions import BodyRaised
 from perdure.execution.model import RunStart
 
 STEP_BYTES = 16
+UNFIT_REASON = f"{NonDeterminismError.code}: "
 SLICE = 100
 """Runs woken in one go of the event loop after a takeover."""
 
@@ -44,12 +45,25 @@ class Waking:
             for key, pending in run.pending.items()
             if pending.kind == "step" and (pending.due is None or pending.due <= state.time)
         ]
+        for run in state.live_runs():
+            if run.status == "parked" and run.reason.startswith(UNFIT_REASON):
+                self._try_again(run)
         self._todo = [run.id for run in reversed(busy)]
         self._careful = state.unclean
         if state.unclean and in_flight:
             self._note(in_flight)
         else:
             self._slice()
+
+    def _try_again(self, run: Run) -> None:
+        """A run that did not fit its last owner's code may fit this one's: in a rolling deploy it meets both. Asked
+        once, the wish stays with the run, whoever owns it next."""
+        if any(item.name == "perdure.ResumeAsk" for item in run.inbox):
+            return
+        life = self._driver.life
+        command = {"id": f"claim:{life.state.epoch}", "run": run.id, "client": None}
+        body = {"body": ("perdure.ResumeAsk", {"reason": "another owner"})}
+        life.append("Command", command | body, lambda _fact, _void: None, key=run.id)
 
     def _note(self, steps: list[dict[str, Any]]) -> None:
         """Notes what was in flight, in as many records as it takes; what was alone is in the first, which asks (A8)."""

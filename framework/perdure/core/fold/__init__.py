@@ -4,6 +4,6 @@
 at all; what does not count is void for every reader alike, and counted by its reason.
 """
 
-from perdure.core.fold.journal import LEVEL, fold
+from perdure.core.fold.journal import LEVEL, fold, too_new
 
-__all__ = ["LEVEL", "fold"]
+__all__ = ["LEVEL", "fold", "too_new"]

@@ -185,9 +185,11 @@ def _level(state: PartitionState, fact: Fact) -> str | None:
     if not _owned(state, fact):
         return "level of a former owner"
     if fact.body["level"] > LEVEL:
-        raise LevelTooNew(
-            f"partition {state.number} uses record level {fact.body['level']} from offset {fact.offset} on, this"
-            f" version of perdure knows {LEVEL}. Upgrade this worker; until then it leaves the partition alone."
+        raise too_new(
+            state.number,
+            fact.body["level"],
+            fact.body.get("needs", (0, ""))[1],
+            f"from offset {fact.offset} on",
         )
     state.level = max(state.level, fact.body["level"])
     return None
@@ -243,7 +245,19 @@ def _command(state: PartitionState, fact: Fact) -> str | None:
     return commands.take(state, fact)
 
 
+def too_new(number: int, level: int, version: str, where: str) -> LevelTooNew:
+    """What a reader says that a partition asks too much of."""
+    wanted = f" to perdure {version} or newer" if version else ""
+    return LevelTooNew(
+        f"partition {number} uses record level {level} {where}, and this version of perdure knows {LEVEL}. Upgrade this"
+        f" worker{wanted}; until then it leaves the partition alone"
+    )
+
+
 def _undecodable(state: PartitionState, fact: Fact) -> str | None:
+    level, version = fact.body.get("needs", (0, ""))
+    if level > LEVEL:  # whatever it is, a newer reader takes it
+        raise too_new(state.number, level, version, f"at offset {fact.offset}")
     if _owned(state, fact):
         raise LevelTooNew(
             f"entry {fact.offset} of partition {state.number} was written by its owner and cannot be read here: "

@@ -112,6 +112,32 @@ class MemoryLog:
         """A `late` append of `pending()` never lands."""
         self._net.drop(self._net.pending()[index] if isinstance(index, int) else index)
 
+    # What is Kafka's alone
+
+    def skip(self, topic: Topic, partition: int, offsets: int = 1) -> None:
+        """So many offsets hold nothing that is ever read, as the markers of transactions do."""
+        self.slot(topic, partition).next += offsets
+
+    def abort(self, topic: Topic, partition: int, value: bytes) -> None:
+        """An entry of a transaction that was aborted: it takes its place, and who reads what is committed has none."""
+        slot = self.slot(topic, partition)
+        slot.aborted.add(slot.append(self.now(), b"", value, NO_HEADERS))
+
+    def hold(self, topic: Topic, partition: int) -> None:
+        """A transaction is open: what lands from here on is not read until `let_through`."""
+        slot = self.slot(topic, partition)
+        slot.held = slot.end
+
+    def let_through(self, topic: Topic, partition: int) -> None:
+        """The transaction has ended."""
+        slot = self.slot(topic, partition)
+        slot.held = None
+        self._net.wake(slot)
+
+    def break_producers(self) -> None:
+        """The client of this process has a fatal error: every producer of this connection fails at once."""
+        self._net.break_producers(self._origins)
+
     @property
     def busy(self) -> bool:
         """Automatic mode: whether deliveries are under way; they need no more than the event loop."""
@@ -167,7 +193,7 @@ class MemoryLog:
 
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
         slot = self.slot(topic, partition)
-        return slot.first, slot.next
+        return slot.first, slot.end
 
     async def offset_at(self, topic: Topic, partition: int, ts: int) -> int:
         return self.slot(topic, partition).offset_at(ts)

@@ -8,7 +8,7 @@ from typing import Any
 
 from perdure.errors import AppendFailed, LogError
 from perdure.logs.callbacks import guarded
-from perdure.logs.contract import Entry, Topic, partition_count
+from perdure.logs.contract import Topic, partition_count
 from perdure.logs.memory.faults import Delivery, Fault
 from perdure.logs.memory.group import Group, Notice
 from perdure.logs.memory.store import Flight, Origin, Slot, Tail
@@ -188,8 +188,7 @@ class Net:
 
     def _append(self, flight: Flight) -> int:
         slot = flight.slot
-        offset = slot.next
-        slot.entries.append(Entry(offset, self.now(), flight.key, flight.value, flight.headers))
+        offset = slot.append(self.now(), flight.key, flight.value, flight.headers)
         if slot.tails:
             self._dirty[slot] = None
         return offset
@@ -216,6 +215,14 @@ class Net:
             if self.manual:
                 self.strays.append(flight)
 
+    def break_producers(self, origins: Iterable[Origin]) -> None:
+        """All producers of a process fail at once; of what they have under way, anything may land late, or nothing."""
+        error = AppendFailed("a fatal error of this process's client; make a new producer")
+        for origin in origins:
+            if origin.poisoned is None and not origin.gone:
+                self._poison(origin, error, self.acks)
+        self.wake()
+
     def _recall(self, origin: Origin) -> list[Flight]:
         recalled = [flight for flight in self.outbox if flight.origin is origin]
         self.outbox = [flight for flight in self.outbox if flight.origin is not origin]
@@ -232,7 +239,7 @@ class Net:
         batch = tail.next_batch(entries_max)
         if batch:
             tail.position = batch[-1].offset + 1
-            if tail.position < tail.slot.next:
+            if tail.next_batch(1):
                 self.wake(tail.slot)
             self.guarded(tail.sink, batch)
 

@@ -23,37 +23,57 @@ class Tail:
 
     def next_batch(self, entries_max: int) -> Sequence[Entry]:
         """What would be delivered next; empty when paused, closed or at the end."""
-        if self.paused or self.closed or self.position >= self.slot.next:
+        if self.paused or self.closed or self.position >= self.slot.end:
             return ()
-        start = max(self.position - self.slot.first, 0)
-        return self.slot.entries[start : start + entries_max]
+        return self.slot.read(self.position, entries_max)
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One partition of one topic."""
+    """One partition of one topic. Its offsets grow; they are contiguous unless some were skipped."""
 
     topic: Topic
     partition: int
     first: int = 0
+    next: int = 0
     entries: list[Entry] = field(default_factory=list[Entry])
     tails: list[Tail] = field(default_factory=list[Tail])
+    aborted: set[int] = field(default_factory=set[int])
+    """Entries of transactions that were aborted: they have a place and are never read."""
+    held: int | None = None
+    """From here on nothing is read: a transaction is open."""
 
     @property
-    def next(self) -> int:
-        return self.first + len(self.entries)
+    def end(self) -> int:
+        """Where reading ends."""
+        return self.next if self.held is None else self.held
+
+    def append(self, ts: int, key: bytes, value: bytes, headers: Mapping[str, bytes]) -> int:
+        offset = self.next
+        self.entries.append(Entry(offset, ts, key, value, headers))
+        self.next += 1
+        return offset
 
     def read(self, offset: int, entries_max: int) -> Sequence[Entry]:
-        start = max(offset - self.first, 0)
-        return self.entries[start : start + entries_max]
+        start = self._index(offset)
+        if not self.aborted and self.held is None:
+            return self.entries[start : start + entries_max]
+        seen = self.entries[start : self._index(self.end)]
+        return [entry for entry in seen if entry.offset not in self.aborted][:entries_max]
 
     def trim(self, before: int) -> None:
-        gone = min(max(before - self.first, 0), len(self.entries))
-        del self.entries[:gone]
-        self.first += gone
+        del self.entries[: self._index(before)]
+        self.first = min(max(before, self.first), self.next)
 
     def offset_at(self, ts: int) -> int:
-        return self.first + bisect_left(self.entries, ts, key=lambda entry: entry.ts)
+        at = bisect_left(self.entries, ts, key=lambda entry: entry.ts)
+        return self.entries[at].offset if at < len(self.entries) else self.next
+
+    def _index(self, offset: int) -> int:
+        """Of the first entry at or after an offset."""
+        if len(self.entries) == self.next - self.first:
+            return min(max(offset - self.first, 0), len(self.entries))
+        return bisect_left(self.entries, offset, key=lambda entry: entry.offset)
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,90 @@
+"""Which definitions are in force: the registry, folded.
+
+A *deploy* is one set of definitions, known by its content. It ranks by where the registry first named it, so a restart
+of old code is no deploy. In force is the highest that a living worker has: a lower one comes back only when it is put
+over the one in force, which its workers do when nobody of that one answers any more (decision 9).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from perdure.core import codec
+from perdure.core.facts import APP
+
+RANK = "rank"
+SEEN = "seen"
+NOTE = "note"
+KNOWN_MAX = 64
+"""Deploys that are told apart; older ones would count as new."""
+
+Note = Literal["put", "known", "ask", "here"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """One set of definitions. `config` is its `Config` record with version 0."""
+
+    digest: str
+    rank: int
+    config: dict[str, Any]
+
+
+def digest_of(value: bytes) -> str:
+    """The name of a deploy, from its encoded `Config` record."""
+    return hashlib.blake2b(value, digest_size=16).hexdigest()
+
+
+def note_of(headers: Mapping[str, bytes]) -> str:
+    """What an entry of the registry is for."""
+    return headers.get(NOTE, b"put").decode(errors="replace")
+
+
+def number_of(headers: Mapping[str, bytes], name: str) -> int:
+    """The number in a header; 0 for none."""
+    text = headers.get(name, b"")
+    return int(text) if text.isdigit() else 0
+
+
+@dataclass(slots=True)
+class Deploys:
+    """What the registry says so far."""
+
+    known: dict[str, Deploy] = field(default_factory=dict[str, Deploy])
+    current: Deploy | None = None
+    version: int = 0
+    """After the entry that put the deploy in force there; it grows with each."""
+
+    def take(self, offset: int, value: bytes, headers: Mapping[str, bytes]) -> bool:
+        """Folds one entry; whether another deploy is in force now.
+
+        Raises EncodingError for definitions that this version of perdure cannot read. What no worker has written says
+        nothing, whatever it looks like.
+        """
+        note = note_of(headers)
+        if APP not in headers or note not in ("put", "known"):
+            return False
+        digest = digest_of(value)
+        deploy = self.known.get(digest)
+        if deploy is None:
+            config = codec.decode(value)[1] | {"version": 0}
+            deploy = self.known[digest] = Deploy(digest, number_of(headers, RANK) or offset + 1, config)
+            self._forget()
+        if note == "known" or not self._counts(deploy, number_of(headers, SEEN)):
+            return False
+        self.current, self.version = deploy, offset + 1
+        return True
+
+    def _counts(self, deploy: Deploy, seen: int) -> bool:
+        """By its rank, or since whoever put it there had seen that one which is in force. The one in force counts
+        again: a late reader of a compacted topic knows of the last time only."""
+        current = self.current
+        return current is None or deploy is current or deploy.rank > current.rank or seen >= self.version
+
+    def _forget(self) -> None:
+        if len(self.known) > KNOWN_MAX:
+            lowest = min((d for d in self.known.values() if d is not self.current), key=lambda d: d.rank)
+            del self.known[lowest.digest]
