@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from perdure.core import codec
 from perdure.core.deploys import KNOWN_MAX, NOTE, RANK, SEEN, Deploys, digest_of
+from perdure.core.facts import APP
 from perdure.errors import EncodingError
+
+OURS = {APP: b"shop"}
 
 
 def config(name: str) -> bytes:
@@ -24,7 +27,7 @@ class Registry:
         self.folded = Deploys()
 
     def put(self, name: str, *, seen: int = 0, note: str = "") -> bool:
-        headers: dict[str, bytes] = {}
+        headers = dict(OURS)
         known = self.folded.known.get(digest_of(config(name)))
         if known is not None:
             headers[RANK] = str(known.rank).encode()
@@ -78,7 +81,7 @@ def test_questions_and_answers_change_nothing() -> None:
     registry = Registry()
     registry.put("v1")
     for note in (b"ask", b"here"):
-        assert not registry.folded.take(9, b"?", {NOTE: note})
+        assert not registry.folded.take(9, b"?", OURS | {NOTE: note})
     assert registry.in_force == "v1"
 
 
@@ -92,7 +95,8 @@ def test_what_is_only_known_is_not_in_force_and_keeps_its_rank() -> None:
 
 def test_definitions_that_cannot_be_read_are_told() -> None:
     with pytest.raises(EncodingError):
-        Deploys().take(0, b"\xc3\x01whatever", {})
+        Deploys().take(0, b"\xc3\x01whatever", OURS)
+    assert not Deploys().take(0, b"\xc3\x01whatever", {}), "what no worker has written says nothing"
 
 
 def test_so_many_deploys_are_told_apart_and_the_one_in_force_is_among_them() -> None:

@@ -152,12 +152,3 @@ class Engine:
     def _begin_anew(self, broken: Partition) -> None:
         if self.partitions.get(broken.number) is broken:
             self.assigned(broken.number)
-
-
-def _config_of(entry: Entry) -> Mapping[str, Any] | None:
-    """The definitions in an entry of the registry; None for one that says nothing: it is not ours, or newer."""
-    try:
-        name, body = codec.decode(entry.value)
-    except EncodingError:
-        return None
-    return body if name == "Config" else None
