@@ -40,6 +40,7 @@ def test_the_commands() -> None:
             "runs start",
             "topics check",
             "topics create",
+            "topics grow",
             "worker",
         ),
     ]

@@ -99,7 +99,8 @@ async def _partition(log: Log, reader: JournalReader, number: int) -> dict[str, 
 
     state = reader.partitions[number].state
     first, end = await log.bounds(Topic.JOURNAL, number)
-    _, events_end = await log.bounds(Topic.EVENTS, number)
+    has_events = number < log.generations[0]
+    events_end = (await log.bounds(Topic.EVENTS, number))[1] if has_events else 0
     return {
         "partition": number,
         "epoch": state.epoch,

@@ -13,7 +13,7 @@ from confluent_kafka.admin import (
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
     TopicMetadata,  # pyright: ignore[reportPrivateImportUsage]
 )
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from perdure.errors import LogError
 from perdure.logs.kafka.handover import log
@@ -95,6 +95,22 @@ class Admin:
                     ) from error
         self._wait_for([spec.name for spec in specs])
 
+    def add_partitions(self, names: Sequence[str], partitions: int) -> None:
+        """Gives topics so many partitions; those that have them stay as they are. Returns when all can be used."""
+        fewer = [name for name, there in self.partitions(names).items() if there < partitions]
+        if not fewer:
+            return
+        wanted = [NewPartitions(name, partitions) for name in fewer]
+        made = _futures(self._client.create_partitions(wanted, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        for name, future in made.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise LogError(
+                    f"the topic {name} cannot get {partitions} partitions at {self._where}: {_reason(error)}"
+                ) from error
+        self._wait_for(fewer, partitions)
+
     def brokers(self) -> int:
         """How many brokers the cluster has."""
         return len(self._client.list_topics(timeout=_ANSWER_S).brokers)
@@ -109,10 +125,12 @@ class Admin:
             except KafkaException as error:
                 raise LogError(f"{topic} {partition} cannot be trimmed: {_reason(error)}") from error
 
-    def _wait_for(self, names: Sequence[str]) -> None:
-        """A topic that was made is known to each broker only a little later."""
+    def _wait_for(self, names: Sequence[str], partitions: int = 1) -> None:
+        """What was made is known to each broker only a little later."""
         deadline = time.monotonic() + _SEEN_S
-        while missing := set(names) - set(self.partitions(names)):
+        while missing := set(names) - {
+            name for name, there in self.partitions(names).items() if there >= partitions
+        }:
             if time.monotonic() > deadline:
                 raise LogError(f"made, but not to be seen within {_SEEN_S:g} s: {', '.join(sorted(missing))}")
             time.sleep(0.02)

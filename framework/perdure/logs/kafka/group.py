@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from perdure.errors import UsageError
 from perdure.logs.kafka.handover import Handover, log
@@ -22,6 +22,7 @@ __all__ = ["Membership", "Timing", "Told"]
 
 _POLL_S: Final = 0.1
 _LATE_S: Final = 1.0
+_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,15 @@ class Membership:
         self._told = told
         self._joined = False
         self._leaving = threading.Event()
+        self._grown = threading.Event()
         self.hold = threading.Event()
         """Set, the member takes no part in its group, as if its thread were stuck. For tests."""
         self._thread = threading.Thread(target=self._run, name="perdure-kafka-group", daemon=True)
         self._thread.start()
+
+    def grown(self) -> None:
+        """The journal has more partitions: the members share anew, now and not when a client next looks."""
+        self._grown.set()
 
     def leave(self) -> None:
         """Gives everything back and leaves the group. Blocks: not on the loop."""
@@ -107,6 +113,8 @@ class Membership:
                     # Not asking for its place any more is how a hung worker loses it: nobody could tell it otherwise.
                     self._leaving.wait(_POLL_S)
                     continue
+                if self._grown.is_set():
+                    self._look(consumer)
                 message = consumer.poll(_POLL_S)
                 if message is not None and (error := message.error()) is not None:
                     log.warning("the group of %s: %s", self._topic, error.str())
@@ -119,6 +127,15 @@ class Membership:
                     )  # a sign of life is asked for, since nothing else may come for long
         finally:
             consumer.close()  # calls `_on_revoke` for what is held
+
+    def _look(self, consumer: Consumer) -> None:
+        try:
+            consumer.list_topics(
+                timeout=_LOOK_S
+            )  # of all topics: only that has librdkafka look at its subscription
+            self._grown.clear()
+        except KafkaException as error:
+            log.warning("the group of %s: its partitions are not known yet: %s", self._topic, error)
 
     def _on_assign(self, consumer: Consumer, given: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in given])
