@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
+    AclOperation,  # pyright: ignore[reportPrivateImportUsage]
     AdminClient,
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
     TopicMetadata,  # pyright: ignore[reportPrivateImportUsage]
@@ -24,14 +25,22 @@ __all__ = ["Admin"]
 
 _ANSWER_S: Final = 15.0
 _SEEN_S: Final = 10.0
+NOT_TRIMMED: Final = (
+    "this user may not delete its records, so it is not trimmed behind snapshots, and its retention alone decides "
+    "what is kept. Allow DELETE on the topic; or set retention.ms to 7 days or more, and have a worker run at least "
+    "once within that time"
+)
 
 
 class Admin:
     """Asks the cluster's brokers. Raises LogError, with what to do."""
 
     def __init__(self, config: Mapping[str, Any], where: str) -> None:
-        self._client = AdminClient(dict(config))
+        self._refused = ""
+        self._client = AdminClient({**config, "error_cb": self._on_error})
         self._where = where
+        self._kept: set[str] = set()
+        """Topics whose records may not be deleted, as was told."""
 
     def partitions(self, names: Sequence[str]) -> dict[str, int]:
         """How many partitions those of the topics have that are there."""
@@ -39,6 +48,10 @@ class Admin:
         return {
             name: len(there[name].partitions) for name in names if name in there and there[name].error is None
         }
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTHENTICATION:
+            self._refused = error.str()
 
     def topics(self) -> list[str]:
         """The names of all topics that this user may see."""
@@ -48,6 +61,12 @@ class Admin:
         try:
             return self._client.list_topics(timeout=_ANSWER_S).topics
         except KafkaException as error:
+            self._client.poll(0)  # what was wrong with the connections is told only now
+            if self._refused:
+                raise LogError(
+                    f"the brokers at {self._where} do not let this user in ({self._refused}): look at "
+                    "PERDURE_KAFKA_SASL_MECHANISM, …_SASL_USERNAME and …_SASL_PASSWORD"
+                ) from error
             raise LogError(
                 f"no broker answers at {self._where} ({_reason(error)}): is Kafka running there, and do the settings "
                 "in PERDURE_KAFKA_… fit it?"
@@ -115,15 +134,32 @@ class Admin:
         """How many brokers the cluster has."""
         return len(self._client.list_topics(timeout=_ANSWER_S).brokers)
 
+    def may_delete_records(self, topic: str) -> bool:
+        """Whether this user may do that. Raises LogError."""
+        asked = _futures(
+            self._client.describe_topics(  # pyright: ignore[reportUnknownMemberType]
+                TopicCollection([topic]), include_authorized_operations=True, request_timeout=_ANSWER_S
+            )
+        )
+        try:
+            allowed = asked[topic].result().authorized_operations
+        except KafkaException as error:
+            raise LogError(f"{topic} cannot be looked at: {_reason(error)}") from error
+        return allowed is None or AclOperation.DELETE in allowed
+
     def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Drops the entries below an offset."""
+        """Drops the entries below an offset. Where this user may not do that it is told, once, and nothing is done."""
         below = [TopicPartition(topic, partition, before)]
         asked = _futures(self._client.delete_records(below, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         for future in asked.values():
             try:
                 future.result()
             except KafkaException as error:
-                raise LogError(f"{topic} {partition} cannot be trimmed: {_reason(error)}") from error
+                if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise LogError(f"{topic} {partition} cannot be trimmed: {_reason(error)}") from error
+                if topic not in self._kept:
+                    self._kept.add(topic)
+                    log.warning("%s: %s", topic, NOT_TRIMMED)
 
     def _wait_for(self, names: Sequence[str], partitions: int = 1) -> None:
         """What was made is known to each broker only a little later."""

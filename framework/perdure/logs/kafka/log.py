@@ -21,6 +21,7 @@ from perdure.logs.contract import (
     partition_count,
 )
 from perdure.logs.kafka import preflight, topics
+from perdure.logs.kafka.admin import NOT_TRIMMED
 from perdure.logs.kafka.cluster import Cluster, read_layout
 from perdure.logs.kafka.group import Membership, Timing, Told
 from perdure.logs.kafka.handover import Handover, log
@@ -116,6 +117,17 @@ class KafkaLog:
             return cluster.faults()
 
         return await asyncio.to_thread(work)
+
+    async def cautions(self) -> Sequence[str]:
+        """What this user should know of how the topics are kept, in sentences. Raises LogError."""
+        names = [topics.topic_name(self.settings, Topic.JOURNAL), topics.snapshots_name(self.settings)]
+
+        def work() -> list[str]:
+            admin = self._cluster.admin
+            return [f"{name}: {NOT_TRIMMED}" for name in names if not admin.may_delete_records(name)]
+
+        self._check_open()
+        return await self._loop.run_in_executor(self._desk, work)
 
     async def grow_topics(self, partitions: int) -> None:
         """Gives the journal so many partitions, as a generation of their own: named things stay where they are, and new
