@@ -148,11 +148,12 @@ def test_a_journal_grows_twice_under_load() -> None:
 
 
 async def asked_of_all(runs: list[Run], *clients: App) -> None:
-    """A run in a partition of each generation is known to a client of before the growth, and to one of after it."""
-    by_home = {routing.run_partition(run.id, 4): run for run in runs if run.function == "order"}
+    """A run of each generation is known to a client of before the growth, and to one of after it."""
+    orders = [run for run in runs if run.function == "order"]
+    of = {routing.generation_of(routing.run_partition(run.id, 4), (4, 8, 12)): run for run in orders}
+    assert of.keys() == {1, 2, 3}
     for client in clients:
-        for home in (0, 5, 9):
-            run = by_home[home]
+        for run in of.values():
             handle: Any = client.handle(client.functions.resolve("order"), run.id)
             assert await handle.result(timeout="20s") == 4 * int(
                 run.event["data"].split(b":")[1].rstrip(b"}")

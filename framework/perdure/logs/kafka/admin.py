@@ -37,7 +37,8 @@ class Admin:
 
     def __init__(self, config: Mapping[str, Any], where: str) -> None:
         self._refused = ""
-        self._client = AdminClient({**config, "error_cb": self._on_error})
+        options: dict[str, Any] = {**config, "error_cb": self._on_error}
+        self._client = AdminClient(options)
         self._where = where
         self._kept: set[str] = set()
         """Topics whose records may not be deleted, as was told."""
