@@ -43,6 +43,7 @@ def test_the_commands() -> None:
             "schemas register",
             "topics check",
             "topics create",
+            "topics grow",
             "worker",
         ),
     ]

@@ -185,6 +185,7 @@ def test_the_doctor_exits_with_1_and_shows_what_is_broken(monkeypatch: pytest.Mo
         "voids": {"command twice": 2},
     }
     found |= {"undecodable": 1, "dead_letters": 1, "partitions": [part], "violations": [violation]}
+    found["cautions"] = ["shop.orders.journal: it is not trimmed"]
 
     async def examined(_log: str | None) -> dict[str, Any]:
         return found
@@ -199,6 +200,7 @@ def test_the_doctor_exits_with_1_and_shows_what_is_broken(monkeypatch: pytest.Mo
         "1 record cannot be read",
         "2 entries not routed",
         "1 violation",
+        "shop.orders.journal: it is not trimmed",
     ):
         assert text in shown.stdout
     assert "a timer has a time  1p0-x /sleep  it would never fire" in shown.stdout

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import perdure, screen, told
+from tests.cli.terminal import Screen, perdure, screen, told
+from tests.crash.processes import until
 
 SHOP = """
 import asyncio
@@ -139,3 +141,105 @@ def test_a_second_ctrl_c_stops_at_once(shop: Path) -> None:
         dev.send(signal.SIGINT)
         dev.until("at once")
         assert dev.exit_code() == 130
+
+
+def pids(screen: Screen, count: int) -> list[int]:
+    """The processes that a supervisor has, once there are so many."""
+    parent = screen.process.pid
+
+    def found() -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+    until(lambda: len(found()) == count, f"{parent} has {count} processes")
+    return found()
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_several_processes_share_the_work_and_one_that_dies_is_replaced(shop: Path) -> None:
+    with screen(shop, "worker", "shop.py:app", "--processes", "2", "--verbose") as workers:
+        workers.until(r"perdure worker shop.py:app, 2 processes")
+        workers.until(r"1 \|   on +sell +← shop/ordered")
+        workers.until(r"leads(: 4 of 8| 4 of 8)")
+        victim, other = pids(workers, 2)
+        order(shop, "one")
+        workers.until(r'[12] \| .*completed in .*→ "PAID one"')
+
+        os.kill(victim, signal.SIGKILL)
+        workers.until(r"died: process [12] \(killed by SIGKILL\); it is started again in 500 ms")
+        assert set(pids(workers, 2)) & {victim, other} == {other}
+        for number in range(8):
+            order(shop, f"after-{number}")
+        until(lambda: told(shop, "runs", "list").count("completed") == 9, "all orders are sold")
+        assert "on    " not in workers.text[workers.text.index("died") :], "said once"
+        workers.until(r"leads(: 4 of 8| 4 of 8)")
+
+        workers.send(signal.SIGTERM)
+        workers.until(r"stopping: SIGTERM; running steps may end, within 30 s")
+        assert workers.exit_code() == 0, workers.text
+        assert workers.text.count("drained") == 2
+        assert "Traceback" not in workers.text
+
+
+def test_a_drain_goes_through_to_the_process_that_works(shop: Path) -> None:
+    with screen(shop, "worker", "shop.py:app", "--processes", "2", "--verbose") as workers:
+        workers.until(r"ready")
+        told(shop, "events", "send", "shop/packing", '{"order": "A"}')
+        until(lambda: (shop / "packing-A").exists(), "its step runs")
+        workers.send(signal.SIGINT)
+        workers.until(r"draining.* waits up to 30 s")
+        (shop / "packed").touch()
+        assert workers.exit_code() == 0, workers.text
+    assert '"completed"' in told(shop, "runs", "list", "--json")
+
+
+def test_a_second_signal_stops_all_processes_at_once(shop: Path) -> None:
+    with screen(shop, "worker", "shop.py:app", "--processes", "2", "--drain", "1h") as workers:
+        workers.until(r"ready")
+        told(shop, "events", "send", "shop/packing", '{"order": "A"}')
+        until(lambda: (shop / "packing-A").exists(), "its step runs")
+        workers.send(signal.SIGTERM)
+        workers.until(r"draining")
+        workers.send(signal.SIGTERM)
+        assert workers.exit_code() == 143, workers.text
+
+
+def test_processes_drain_when_their_supervisor_is_killed(shop: Path) -> None:
+    with screen(shop, "worker", "shop.py:app", "--processes", "2") as workers:
+        workers.until(r"leads(: 4 of 8| 4 of 8)")
+        children = pids(workers, 2)
+        os.kill(workers.process.pid, signal.SIGKILL)
+        assert workers.exit_code() == -9
+        until(lambda: all(map(is_gone, children)), "they are gone")
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "words"),
+    [
+        ("from perdure import Apple\n", 3, r"1 \| perdure: shop.py, line 1: ImportError"),
+        (
+            "from perdure import App\napp = App('shop', log='memory:')\n",
+            3,
+            "a log in memory is one process's",
+        ),
+        ("from perdure import App\napp = App('shop', log='mysql:x')\n", 2, "is not the URL of a log"),
+    ],
+)
+def test_what_cannot_work_is_not_tried_again(shop: Path, code: str, exit_code: int, words: str) -> None:
+    (shop / "shop.py").write_text(code)
+    with screen(shop, "worker", "shop.py", "--processes", "2") as workers:
+        workers.until(words)
+        assert workers.exit_code() == exit_code, workers.text
+        assert "started again" not in workers.text
+
+
+def test_processes_that_cannot_stay_up_are_given_up(shop: Path) -> None:
+    (shop / "shop.py").write_text("import os\nos._exit(7)\n")
+    fast = "import perdure.cli.supervising as s; s.Policy.__init__.__defaults__ = (0.01, 0.02, 30.0, 3)"
+    with screen(shop, "worker", "shop.py", "--processes", "2", before=fast) as workers:
+        workers.until(r"died: process 1 \(exit code 7\); it is started again in 10 ms")
+        workers.until(r"died: process 1 \(exit code 7\); it is started again in 20 ms")
+        workers.until(r"giving up: no process stays up, after 3 deaths in a row")
+        assert workers.exit_code() == 1

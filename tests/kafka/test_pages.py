@@ -102,7 +102,7 @@ def test_the_commands_of_readme_do_what_they_say(terminal: Terminal) -> None:
 
 def test_the_topics_of_the_page_are_those_that_are_made() -> None:
     rows = re.findall(r"^\| `(shop\..*?)` \| (\S+) \| (\w+) \| ?(\S*) ?\|", PAGE, re.MULTILINE)
-    made = specs(KafkaSettings("host:9092", "shop", "orders"), 7, replication=3)
+    made = specs(KafkaSettings("host:9092", "shop", "orders"), (7,), replication=3)
     assert {(name, count.replace("N", "7"), policy, kept) for name, count, policy, kept in rows} == {
         (s.name, str(s.partitions), s.config["cleanup.policy"], s.config.get("retention.ms", ""))
         for s in made

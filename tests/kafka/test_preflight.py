@@ -11,7 +11,7 @@ from perdure.logs.kafka.preflight import Fault, Found, faults_of
 from perdure.logs.kafka.topics import specs
 
 SETTINGS = KafkaSettings("host:9092", "shop", "orders")
-SPECS = specs(SETTINGS, 8, replication=3)
+SPECS = specs(SETTINGS, (8,), replication=3)
 JOURNAL, EVENTS, REPLIES, SNAPSHOTS = (
     "shop.orders.journal",
     "shop.events",
@@ -43,7 +43,9 @@ def test_topics_as_they_are_made_have_no_fault() -> None:
 
 
 def test_one_copy_is_enough_for_development_only() -> None:
-    alone = {spec.name: Found(spec.partitions, 1, spec.config) for spec in specs(SETTINGS, 8, replication=1)}
+    alone = {
+        spec.name: Found(spec.partitions, 1, spec.config) for spec in specs(SETTINGS, (8,), replication=1)
+    }
     assert faults(alone, development=True) == []
     told = {fault.topic: fault for fault in faults(alone)}
     assert set(told) == {JOURNAL, EVENTS, SNAPSHOTS, "shop.orders.registry"}
@@ -81,6 +83,28 @@ def test_a_fault_says_what_to_set(found: dict[str, Found], fatal: bool, words: s
     assert fault.fatal == fatal
     assert words in fault.sentence
     assert str(fault).startswith(fault.topic)
+
+
+def test_a_journal_that_has_grown_is_whole_with_the_events_of_its_first_generation() -> None:
+    grown = {
+        spec.name: Found(spec.partitions, 3, spec.config) for spec in specs(SETTINGS, (8, 16), replication=3)
+    }
+    assert {name: there.partitions for name, there in grown.items() if there.partitions > 2} == {
+        EVENTS: 8,
+        JOURNAL: 16,
+        SNAPSHOTS: 16,
+        REPLIES: 16,
+    }
+    told = faults(grown)
+    assert {fault.topic for fault in told} == {JOURNAL, SNAPSHOTS}
+    assert all(
+        not fault.fatal and "topics grow --partitions 16` takes them into use" in str(fault) for fault in told
+    )
+
+
+def test_events_that_were_given_more_partitions_are_refused() -> None:
+    (fault,) = faults(made(events=Found(9, 3, None)))
+    assert (fault.fatal, "has 9 partitions, and needs 8" in fault.sentence) == (True, True)
 
 
 def test_a_missing_topic_is_named() -> None:

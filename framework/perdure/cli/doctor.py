@@ -61,6 +61,7 @@ async def _examined(given: str | None) -> dict[str, Any]:
             voids.update(state.voids)
         letters = [letter for letter in await dead_letters(log) if letter.redriven is None]
         partitions = [await _partition(log, reader, number) for number in range(log.partitions)]
+        cautions = await _cautions(log, url)
     file = file_of(url)
     return {
         "log": shown_log(url),
@@ -72,6 +73,7 @@ async def _examined(given: str | None) -> dict[str, Any]:
         "undecodable": voids[UNDECODABLE],
         "dead_letters": len(letters),
         "partitions": partitions,
+        "cautions": cautions,
         "violations": [
             {"partition": v.partition, "rule": v.rule, "subject": v.subject, "detail": v.detail}
             for v in violations
@@ -79,6 +81,16 @@ async def _examined(given: str | None) -> dict[str, Any]:
         "still": [_still(run) for state in states for run in state.live_runs() if _waits_for_a_person(run)],
         "ok": not violations,
     }
+
+
+async def _cautions(log: Log, url: str) -> list[str]:
+    """What a log on Kafka has to say of how its topics are kept."""
+    if not url.startswith("kafka:"):
+        return []
+    from perdure.logs.kafka import KafkaLog
+
+    assert isinstance(log, KafkaLog)
+    return list(await log.cautions())
 
 
 def _waits_for_a_person(run: Run) -> bool:
@@ -99,7 +111,8 @@ async def _partition(log: Log, reader: JournalReader, number: int) -> dict[str, 
 
     state = reader.partitions[number].state
     first, end = await log.bounds(Topic.JOURNAL, number)
-    _, events_end = await log.bounds(Topic.EVENTS, number)
+    has_events = number < log.generations[0]
+    events_end = (await log.bounds(Topic.EVENTS, number))[1] if has_events else 0
     return {
         "partition": number,
         "epoch": state.epoch,
@@ -151,6 +164,8 @@ def _show(found: dict[str, Any]) -> None:
     if found["dead_letters"]:
         said = f"dead     {counted(found['dead_letters'], 'dead letter')}: perdure dead-letters list"
         out.print(Text(said, style="yellow"))
+    for caution in found["cautions"]:
+        out.print(Text(f"look     {caution}", style="yellow"))
     _show_verdict(found, sum(part["live"] for part in parts))
 
 

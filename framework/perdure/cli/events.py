@@ -235,7 +235,7 @@ async def _read(log: str | None, name: str | None, after: int, limit: int) -> li
 
     found: list[tuple[int, EventData]] = []
     async with opened(log) as known:
-        for partition in range(known.partitions):
+        for partition in range(known.generations[0]):
             mine = await _of_partition(known, partition, after)
             found += [(ts, event) for ts, event in mine if name is None or matches(name, event["name"])]
     found.sort(key=lambda entry: entry[0], reverse=True)

@@ -64,39 +64,43 @@ def worker(
         bool,
         typer.Option("--verbose", "-v", help="Print every step; else only what fails and what bodies log."),
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes",
+            min=1,
+            max=256,
+            metavar="N",
+            help="Worker processes, about one per core; one that dies is started again.",
+        ),
+    ] = 1,
 ) -> None:
     """Run a worker of an app until SIGTERM or Ctrl-C; then running steps may end.
 
     Start as many as you like on one log: they share the work, and each takes over from one that dies.
+    With --processes there are several in one command: a signal goes to all of them.
 
-    [dim]Example:[/]  perdure worker shop.py:app --slots 200
+    [dim]Example:[/]  perdure worker shop.py:app --processes 4 --slots 200
     """
     from perdure.cli.loading import load, place_of
-    from perdure.cli.places import shown_log
-    from perdure.cli.printing import Printer, stamp
-    from perdure.cli.serving import Serving, functions_of, serving
+    from perdure.cli.printing import Printer
+    from perdure.cli.serving import Serving
     from perdure.cli.times import seconds
-    from perdure.worker.process import calm_collector, run_until_signalled
+    from perdure.cli.working import introduce, work
 
     drain_s = seconds("--drain", drain)
-    loaded = load(place_of(app))
+    place = place_of(app)
+    if processes > 1:
+        from perdure.cli.supervising import Workers, run_workers
+
+        raise typer.Exit(run_workers(Workers(app, log, slots, drain_s, verbose, processes)))
+    loaded = load(place)
     how = Serving(log, slots, drain_s, brief=not verbose)
     printer = Printer(sys.stdout)
     printer.say(f"{printer.style('perdure worker', 'bold')} {app}")
-    printer.say(f"  log    {shown_log(log or loaded.log)}")
-    for line in functions_of(loaded) or [f"{loaded!r} has no function yet"]:
-        printer.say(f"  on     {line}")
-    printer.say("")
-    calm_collector()
     try:
-        code = run_until_signalled(
-            lambda: serving(loaded, how, printer, lambda: None),
-            drain_timeout_s=how.drain_s,
-            until=lambda engine: engine.failed(),
-            say=lambda line: printer.say(f"{stamp(printer, loaded.clock.now())}  {line}"),
-        )
-        if code == 0:
-            printer.say(f"{stamp(printer, loaded.clock.now())}  {printer.style('drained', 'green')}")
+        introduce(loaded, how, printer)
+        code = work(loaded, how, printer)
     finally:
         printer.close()
     raise typer.Exit(code)

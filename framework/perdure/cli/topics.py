@@ -13,7 +13,7 @@ from perdure.cli.options import JsonOption, LogOption
 if TYPE_CHECKING:
     from perdure.logs.kafka import KafkaLog
 
-topics = typer.Typer(help="Make and check the topics of a log on Kafka.", no_args_is_help=True)
+topics = typer.Typer(help="Make, grow and check the topics of a log on Kafka.", no_args_is_help=True)
 
 AppOption = Annotated[
     str,
@@ -60,6 +60,26 @@ def create(
         typer.echo(f"made: {spec.name} ({spec.partitions} partition{'s' if spec.partitions > 1 else ''})")
     if not made:
         typer.echo("all topics are there already: `perdure topics check` looks at their settings")
+
+
+@topics.command("grow", cls=Command)
+def grow(
+    partitions: Annotated[
+        int,
+        typer.Option(min=2, max=1_024, metavar="N", help="How many the journal is to have, in all."),
+    ],
+    app: AppOption = "",
+    log: LogOption = None,
+) -> None:
+    """Give the journal more partitions, while workers run; they take them up within seconds.
+
+    New runs are spread over all partitions. What has a name stays where it is: runs with an id of yours, waits.
+    Events keep their partitions, so that events of one key keep their order. It never shrinks again.
+
+    [dim]Example:[/]  perdure topics grow --log kafka://host:9092/shop --app orders --partitions 32
+    """
+    asyncio.run(_kafka(log, app).grow_topics(partitions))
+    typer.echo(f"the journal has {partitions} partitions now")
 
 
 @topics.command("check", cls=Command)

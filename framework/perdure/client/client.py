@@ -141,7 +141,7 @@ class Client:
 
     async def send(self, events: Sequence[EventData]) -> None:
         """Appends events; returns when all of them are durable. They carry the trace that is current here."""
-        partitions = self.log.partitions
+        partitions = self.log.generations[0]
         events = traced(events)
         appends = [
             self._append(
@@ -166,7 +166,9 @@ class Client:
         """An id for a run in any partition."""
         self._made += 1
         self._started += 1
-        return ids.placed_run(1, self._started % self.log.partitions, self.id, self._made)
+        partition = self._started % self.log.partitions
+        generation = routing.generation_of(partition, self.log.generations)
+        return ids.placed_run(generation, partition, self.id, self._made)
 
     async def command(
         self, run_id: str, name: str, body: Mapping[str, Any], *, command_id: str | None = None
@@ -188,7 +190,9 @@ class Client:
         if not run_id.isprintable():
             raise RunNotFound(f"no run can have the id {run_id!r:.80}")
         command = {"id": command_id, "run": run_id, "client": client, "body": (f"perdure.{name}", body)}
-        partition = routing.run_partition(run_id, self.log.partitions)
+        partition = routing.run_partition(run_id, self.log.generations[0])
+        if partition >= self.log.partitions:
+            await self.log.refresh()  # it may have grown since it was opened
         if partition >= self.log.partitions:
             raise RunNotFound(f"no run {run_id!r} can be here: this log has {self.log.partitions} partitions")
         value = codec.encode("Command", command)

@@ -96,6 +96,8 @@ class Limits:
     traceback_bytes_max: int = 8 * KB
     snapshot_tail_bytes_min: int = 16 * MB
     """A snapshot is taken when the journal's tail outgrows the larger of this and the state."""
+    snapshot_time_max: int = DAY_US
+    """How old a record may be that no snapshot has, on a log that drops what is old by itself (µs)."""
     snapshot_sets_max: int = 2
     snapshot_chunk_bytes_max: int = 512 * KB
     history_time_max: int = 7 * DAY_US

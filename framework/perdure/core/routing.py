@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,23 @@ def run_partition(run_id: str, partitions: int) -> int:
     """The partition whose journal holds the run; `partitions` is the count of generation 1."""
     placed = ids.placement(run_id)
     return placed[1] if placed else partition_of(f"run:{run_id}", partitions)
+
+
+def generation_of(partition: int, generations: Sequence[int]) -> int:
+    """The generation that brought a partition, from 1. `generations`: how many there were after each (A16)."""
+    return bisect_right(generations, partition) + 1
+
+
+def new_run(home: int, generations: Sequence[int], *parts: str | int | bytes) -> str:
+    """The id of a run of no name that something in a partition of generation 1 starts; the parts are unique in `home`.
+
+    It lives there too, unless there are partitions of later generations: of all runs each of those has its share.
+    """
+    if len(generations) > 1:
+        drawn = int(ids.fraction("spread", home, *parts) * generations[-1])
+        if drawn >= generations[0]:  # runs of several homes meet there
+            return ids.placed_run(generation_of(drawn, generations), drawn, home, *parts)
+    return ids.placed_run(1, home, *parts)
 
 
 def cell_partition(name: str, path: str, value: bytes, partitions: int) -> int:

@@ -41,6 +41,8 @@ class Keeping:
     async def _events(self) -> None:
         """What is ingested, old enough, and not what a search under way has still to read."""
         log, state = self._life.services.log, self._life.state
+        if state.number >= state.partitions:  # of a later generation: it has no events
+            return
         before = state.next
         for scan in list(state.scans.values()):
             start = scan.cursor

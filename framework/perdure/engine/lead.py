@@ -49,6 +49,7 @@ class Lead:
         self.router.begin()
         self.life.outbox.resend()
         self.searches.begin()
+        self.snapshots.begin()
         self.residents.begin()
 
     def leave(self, read: Callable[[], None]) -> None:

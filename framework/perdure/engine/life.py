@@ -79,6 +79,7 @@ class Life:
     def end(self) -> None:
         """Nothing of this life acts any more."""
         self.live = False
+        self.outbox.closed = True
         self.timers.close()
         self._producer.close()
 

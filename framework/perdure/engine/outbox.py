@@ -16,6 +16,7 @@ from perdure.engine.services import Services
 from perdure.errors import EntryTooLarge, LogError
 from perdure.logs.contract import LogFull, Producer, Topic
 
+LEARN_AGAIN_US = 50_000
 ACK_EVERY = 32
 """Appended messages after which the next commit carries an `Ack`."""
 
@@ -33,6 +34,8 @@ class Outbox:
         self._sent: dict[str, int] = {}
         self._acked: dict[str, int] = {}
         self._dirty: dict[str, None] = {}
+        self._learning = False
+        self.closed = False
 
     def resend(self) -> None:
         """Everything that is not known to be appended."""
@@ -52,11 +55,35 @@ class Outbox:
                 continue
             start = max(self._sent.get(target, 0) - queue[0][0] + 1, 0)
             topic = Topic.JOURNAL if target[0] == "j" else Topic.EVENTS
+            if topic is Topic.JOURNAL and int(target[1:]) >= self._services.log.partitions:
+                self._dirty[target] = None
+                self._learn()
+                continue
             try:
                 for seq, value in islice(queue, start, None):
                     self._send(topic, target, seq, value)
             except LogFull:
                 self._dirty[target] = None  # the next turn tries again
+
+    def _learn(self) -> None:
+        """The log has grown, others have used that already, and here it is not known yet."""
+        if self._learning:
+            return
+        self._learning = True
+
+        async def learn() -> None:
+            try:
+                await self._services.log.refresh()
+            finally:
+                clock = self._services.clock
+                clock.call_at(clock.now() + LEARN_AGAIN_US, again)
+
+        def again() -> None:
+            self._learning = False
+            if not self.closed:
+                self.flush()
+
+        self._services.spawn(learn(), f"a look at how partition {self._state.number}'s log has grown")
 
     def _send(self, topic: Topic, target: str, seq: int, value: bytes) -> None:
         if topic is Topic.JOURNAL:

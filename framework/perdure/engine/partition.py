@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from perdure.core import codec, effects
+from perdure.core import codec, effects, routing
 from perdure.core.facts import KIND, STAMP, Fact, Stamp, read_fact
 from perdure.core.fold import fold
 from perdure.core.limits import DEFAULT_LIMITS
@@ -29,7 +29,10 @@ class Partition:
         self._services = services
         self.number = number
         limits = services.limits.folding(DEFAULT_LIMITS.folded())  # until the log says what holds
-        self.state = PartitionState(number, services.log.partitions, limits=limits)
+        generations = services.log.generations
+        self.state = PartitionState(
+            number, generations[0], routing.generation_of(number, generations), limits=limits
+        )
         self.lead: Lead | None = None
         self._spill = Spill()
         self._position = 0
@@ -74,6 +77,12 @@ class Partition:
                     f"snapshot {name} of partition {self.number} is damaged; an older one is tried", error
                 )
                 continue
+            if covers > end:
+                raise LogError(
+                    f"partition {self.number}: the journal ends at {end}, and a snapshot covers it up to {covers}: it"
+                    " was truncated, or deleted and made anew. Restore the log from a backup, or begin with another"
+                    " namespace. The partition is left alone until then."
+                )
             if covers >= first:
                 self.state, self._position = state, covers
                 break
@@ -82,11 +91,11 @@ class Partition:
                 f"partition {self.number}: the journal begins at {first}, and no snapshot reaches that far. Its"
                 " runs cannot be known; restore the log from a backup. The partition is left alone until then."
             )
-        if self._position > end:
+        if self.state.partitions != log.generations[0]:
             raise LogError(
-                f"partition {self.number}: the journal ends at {end}, and a snapshot reaches up to {self._position}: it"
-                " was truncated, or deleted and made anew. Restore the log from a backup. The partition is left alone"
-                " until then."
+                f"partition {self.number}: named things were hashed over {self.state.partitions} partitions, and the"
+                f" log says that there were {log.generations[0]} at first. They would be looked for elsewhere, so it is"
+                " left alone: has the number of partitions of events been changed by hand?"
             )
         if self._gone:
             return

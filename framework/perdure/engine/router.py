@@ -36,7 +36,9 @@ class Router:
         self._crowded = False
 
     def begin(self) -> None:
-        self._life.services.follow(Topic.EVENTS, self._life.state.number, self._life.state.next)
+        state = self._life.state
+        if state.number < state.partitions:  # those of later generations have no events (A16)
+            self._life.services.follow(Topic.EVENTS, state.number, state.next)
         self.configure()
 
     def close(self) -> None:
@@ -89,8 +91,9 @@ class Router:
             self._later()
             return
         self._in_flight = len(batch)
+        services = self._life.services
         while not self._life.append(
-            "Ingest", decide.ingest(state, batch, self._life.services.app), self._read
+            "Ingest", decide.ingest(state, batch, services.app, services.log.generations), self._read
         ):
             # Beside the events it names starts and paths, so that its size is known only now.
             if len(batch) == 1:

@@ -6,11 +6,15 @@ import zlib
 from collections.abc import Iterable
 
 from perdure.core.facts import Fact
+from perdure.core.limits import MINUTE_US
 from perdure.core.snapshot import SnapshotCut
+from perdure.engine.clock import Alarm
 from perdure.engine.life import Life
 from perdure.engine.restoring import restored
+from perdure.errors import LogError
 from perdure.logs.contract import Topic
 
+AGAIN_US = MINUTE_US
 ENTITIES_PER_TICK = 500
 
 
@@ -26,8 +30,34 @@ class Snapshots:
         self.position = 0
         """Offset of the next entry that the reader will fold."""
         self._state_bytes = 0
+        self._alarm: Alarm | None = None
+
+    def begin(self) -> None:
+        """Has the next snapshot taken in time: a log that drops what is old must not drop what only the journal has,
+        and few records are as much at risk as many."""
+        if self._life.services.log.expires:
+            self._life.services.spawn(
+                self._plan(), f"a look at the age of partition {self._life.state.number}"
+            )
+
+    async def _plan(self) -> None:
+        """Finds the time at which the next snapshot is due, whoever took the last one."""
+        life = self._life
+        log, number = life.services.log, life.state.number
+        first, _ = await log.bounds(Topic.JOURNAL, number)
+        covered = life.state.sets[-1]["covers"] if life.state.sets else first
+        for entry in await log.read(Topic.JOURNAL, number, max(first, covered), 1):
+            self._take_at(entry.ts + life.services.limits.snapshot_time_max)
+
+    def _take_at(self, due: int) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._life.acting:
+            self._alarm = self._life.services.clock.call_at(due, self.take)
 
     def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._cut is not None:
             self._cut.close()
             self._cut = None
@@ -40,7 +70,7 @@ class Snapshots:
 
     def take(self) -> None:
         """Begins a snapshot of the state as it is now."""
-        if self._busy:
+        if self._busy or not self._life.acting:
             return
         self.tail_bytes = 0
         self._cut = SnapshotCut(self._life.state, self.position)
@@ -55,7 +85,7 @@ class Snapshots:
             complete = cut.advance(ENTITIES_PER_TICK)
         except Exception as error:  # noqa: BLE001 - the partition goes on without it, and the next one may come through
             self.close()
-            self._busy = False
+            self._failed()
             services.trouble(f"a snapshot of partition {self._life.state.number} was given up", error)
             return
         if complete:
@@ -68,8 +98,14 @@ class Snapshots:
         try:
             await self._store_verified(cut)
         except BaseException:
-            self._busy = False  # the next one may come through
+            self._failed()
             raise
+
+    def _failed(self) -> None:
+        """The next one may come through."""
+        self._busy = False
+        if self._life.services.log.expires:
+            self._take_at(self._life.services.clock.now() + AGAIN_US)
 
     async def _store_verified(self, cut: SnapshotCut) -> None:
         life = self._life
@@ -80,7 +116,11 @@ class Snapshots:
         await log.put_snapshot(number, name, cut.chunks)
         stored = await log.get_snapshot(number, name)
         await restored(stored)  # verified before anything is trimmed behind it
-        if checksum(stored) != crc or not life.acting:
+        if checksum(stored) != crc:
+            raise LogError(
+                f"snapshot {name} of partition {number} is not what was written; the journal is kept"
+            )
+        if not life.acting:
             self._busy = False
             return
         body = {"set": name, "covers": cut.covers, "crc": crc}
@@ -88,6 +128,7 @@ class Snapshots:
 
     def _accepted(self, _fact: Fact, void: str | None) -> None:
         if void is None:
+            self.begin()
             self._life.services.spawn(self._trim(), f"trim of partition {self._life.state.number}")
         self._busy = False
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from perdure.core import codec, ids
+from perdure.core import codec, ids, routing
 from perdure.core.facts import Fact
+from perdure.core.ops import CHILD_ISSUED
 from perdure.core.state import STILL, Run
 from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
@@ -145,11 +146,14 @@ class Waking:
             if run.status in STILL:
                 self._tell_unfit(run, f"there is no function {run.function!r}")
             return None
-        generation, partitions = driver.state.generation, driver.state.partitions
+        issued: dict[str, str] = {}  # the log may have grown since
 
         def child_run_id(key: str) -> str:
-            spread = int(ids.fraction("child", run.id, key) * partitions)
-            return ids.placed_run(generation, spread, "child", run.id, key)
+            if key in issued:
+                return issued[key]
+            generations = services.log.generations
+            spread = int(ids.fraction("child", run.id, key) * generations[-1])
+            return ids.placed_run(routing.generation_of(spread, generations), spread, "child", run.id, key)
 
         start = RunStart(run.id, run.function, (run.event,), max(run.created, run.not_before), run.tags)
         execution = execution_for(
@@ -169,15 +173,19 @@ class Waking:
                 driver.compute(resident, None, execution.begin)
             else:
                 services.observers.woken(run)
-                self._replay(run, resident)
+                self._replay(run, resident, issued)
         except BaseException:
             driver.let_go(resident)  # or what is half awake would be taken for the run
             raise
         return None if resident.dead else resident
 
-    def _replay(self, run: Run, resident: Resident) -> None:
+    def _replay(self, run: Run, resident: Resident, issued: dict[str, str]) -> None:
+        """`issued` gets the ids of the children that the run has, by the key of their step."""
         driver = self._driver
         history = [codec.ops_of(part) for part in run.history]
+        issued.update(
+            (body["key"], body["run"]) for ops in history for name, body in ops if name == CHILD_ISSUED
+        )
         execution = resident.execution
         if resident.function.is_async:
             try:

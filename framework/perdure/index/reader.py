@@ -9,6 +9,7 @@ from perdure.core.facts import read_fact
 from perdure.core.fold import fold
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.ops import Op
+from perdure.core.routing import generation_of
 from perdure.core.snapshot import restore
 from perdure.core.state import PartitionState, Run
 from perdure.errors import EncodingError, LogError
@@ -21,8 +22,9 @@ READ_ENTRIES = 1_000
 class PartitionReader:
     """One partition's journal as an outsider folds it: by the limits in the log, or by its own to keep more."""
 
-    def __init__(self, number: int, partitions: int, limits: Limits | None = None) -> None:
-        self.state = PartitionState(number, partitions, limits=limits or DEFAULT_LIMITS)
+    def __init__(self, number: int, generations: Sequence[int], limits: Limits | None = None) -> None:
+        generation = generation_of(number, generations)
+        self.state = PartitionState(number, generations[0], generation, limits or DEFAULT_LIMITS)
         self.state.own_limits = limits is not None
         self.ops: dict[str, list[Op]] = {}
         self.position = 0
@@ -60,10 +62,19 @@ class JournalReader:
 
     def __init__(self, log: Log, limits: Limits | None = None) -> None:
         self._log = log
-        self.partitions = [PartitionReader(n, log.partitions, limits) for n in range(log.partitions)]
+        self._limits = limits
+        self.partitions: list[PartitionReader] = []
+        self._extend()
+
+    def _extend(self) -> None:
+        """Has a reader for each partition that there is by now."""
+        for number in range(len(self.partitions), self._log.partitions):
+            self.partitions.append(PartitionReader(number, self._log.generations, self._limits))
 
     async def read(self) -> None:
         """Reads what is new."""
+        await self._log.refresh()
+        self._extend()
         for reader in self.partitions:
             await self._read(reader)
 

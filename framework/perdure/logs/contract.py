@@ -52,8 +52,8 @@ REPLIES_PARTITIONS: Final = 16
 
 
 class Topic(StrEnum):
-    """The topics of one log. `EVENTS` and `JOURNAL` have `Log.partitions` partitions; see
-    `partition_count`.
+    """The topics of one log. `JOURNAL` has `Log.partitions` partitions, and `EVENTS` those of the first generation;
+    see `partition_count`.
     """
 
     EVENTS = "events"
@@ -63,10 +63,12 @@ class Topic(StrEnum):
     DEAD_LETTERS = "dead-letters"
 
 
-def partition_count(topic: Topic, partitions: int) -> int:
-    """How many partitions `topic` has in a log of `partitions` journal partitions."""
-    if topic is Topic.EVENTS or topic is Topic.JOURNAL:
-        return partitions
+def partition_count(topic: Topic, generations: Sequence[int]) -> int:
+    """How many partitions `topic` has in a log of these generations (see `Log.generations`)."""
+    if topic is Topic.EVENTS:
+        return generations[0]
+    if topic is Topic.JOURNAL:
+        return generations[-1]
     return REPLIES_PARTITIONS if topic is Topic.REPLIES else 1
 
 
@@ -142,8 +144,8 @@ class Listener(Protocol):
     """
 
     def assigned(self, partition: int) -> None:
-        """The journal partition, and the events partition of the same number, is this member's. Nothing is
-        followed yet.
+        """The journal partition is this member's, and the events partition of the same number, if there is one.
+        Nothing is followed yet. A partition that the log has gained meanwhile is in `Log.partitions` by now.
         """
         ...
 
@@ -229,7 +231,20 @@ class Log(Protocol):
 
     @property
     def partitions(self) -> int:
-        """How many partitions the journal, and events, have."""
+        """How many partitions the journal has. They may become more while the log is open, and never fewer."""
+        ...
+
+    @property
+    def generations(self) -> Sequence[int]:
+        """How many partitions the journal had at first, and after each growth; the last number is `partitions`.
+
+        The first number is also how many partitions events have, and what named things are hashed over, so it never
+        changes in the life of a log (A16).
+        """
+        ...
+
+    async def refresh(self) -> None:
+        """Learns whether the journal has grown. Raises `LogError`."""
         ...
 
     @property

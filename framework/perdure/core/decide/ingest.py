@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perdure.core import ids, paths, routing
+from perdure.core import paths, routing
 from perdure.core.fold import aging
 from perdure.core.ops import EventData
 from perdure.core.state import PartitionState, Scan
@@ -29,12 +29,15 @@ class Incoming:
     """Why it cannot be read."""
 
 
-def ingest(state: PartitionState, batch: Sequence[Incoming], app: str = "") -> Body:
+def ingest(
+    state: PartitionState, batch: Sequence[Incoming], app: str = "", generations: Sequence[int] = ()
+) -> Body:
     """The `Ingest` record that routes a batch under the partition's config. Batches are contiguous and not empty.
 
-    Apps that share events get runs of different ids for one event (A12).
+    Apps that share events get runs of different ids for one event (A12). `generations`: of the journal's partitions,
+    over which runs are spread; none are as the first alone.
     """
-    routing_ = _Routing(state, app)
+    routing_ = _Routing(state, app, generations or (state.partitions,))
     for entry in batch:
         routing_.take(entry)
     return routing_.body(batch)
@@ -43,9 +46,10 @@ def ingest(state: PartitionState, batch: Sequence[Incoming], app: str = "") -> B
 class _Routing:
     """The record in the making."""
 
-    def __init__(self, state: PartitionState, app: str) -> None:
+    def __init__(self, state: PartitionState, app: str, generations: Sequence[int]) -> None:
         self._state = state
         self._app = app
+        self._generations = generations
         self._events: list[Body] = []
         self._starts: list[Body] = []
         self._pairings: list[Body] = []
@@ -79,7 +83,7 @@ class _Routing:
             # The time is in it so that another log, or this one begun anew, makes other ids: outside systems keep
             # the idempotency keys of both.
             parts = ("event", entry.ts, entry.offset, function, self._app)
-            run = ids.placed_run(state.generation, state.number, *parts)
+            run = routing.new_run(state.number, self._generations, *parts)
             self._starts.append({"run": run, "function": function, "event": index})
         self._pairings += [{"event": index, "path": path, "value": value} for path, value in pairings]
         if delayed:

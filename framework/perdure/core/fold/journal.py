@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import codec, effects, ids
 from perdure.core.facts import UNDECODABLE, Fact
-from perdure.core.fold import aging, commands, messages, runs
+from perdure.core.fold import aging, channels, commands, messages, runs
 from perdure.core.ops import ENDS, Op
 from perdure.core.state import PartitionState
 from perdure.errors import LevelTooNew
@@ -95,15 +95,26 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         state.origins[origin["origin"]] = origin["seq"]
     for entry in events:
         aging.remember(state, entry["event"]["id"], fact.ts)
+    home = f"{state.origin}-"
     for start in body["starts"]:
         started: Body = events[int(start["event"])]
-        runs.create(state, fact, start["run"], start["function"], started["event"])
+        run_id: str = start["run"]
+        if run_id.startswith(home) or not _elsewhere(state, run_id):
+            runs.create(state, fact, run_id, start["function"], started["event"])
+        else:  # in a partition of a later generation, which has no events of its own (A16)
+            child = {"run": run_id, "function": start["function"], "event": started["event"]}
+            channels.to_run(state, run_id, "perdure.StartChild", child | {"parent": None, "parent_key": None})
     _correlate(state, events, body["correlates"])
     for index in body["delayed"]:
         later: Body = events[int(index)]
         state.delayed[later["offset"]] = later
         state.effects.append(effects.Delayed(later["event"]["ts"]))
     return None
+
+
+def _elsewhere(state: PartitionState, run_id: str) -> bool:
+    placed = ids.placement(run_id)
+    return placed is not None and placed[1] != state.number
 
 
 def _ends_last(change: Body) -> bool:

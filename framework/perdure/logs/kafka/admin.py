@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
+    AclOperation,  # pyright: ignore[reportPrivateImportUsage]
     AdminClient,
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
     TopicMetadata,  # pyright: ignore[reportPrivateImportUsage]
 )
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from perdure.errors import LogError
 from perdure.logs.kafka.handover import log
@@ -28,6 +29,11 @@ _NOTICE_S: Final = 3.0
 _REACH_S: Final = 6.0
 """Within this time a connection stands, or nobody is there."""
 _SEEN_S: Final = 10.0
+NOT_TRIMMED: Final = (
+    "this user may not delete its records, so it is not trimmed behind snapshots, and its retention alone decides "
+    "what is kept. Allow DELETE on the topic; or set retention.ms to 7 days or more, and have a worker run at least "
+    "once within that time"
+)
 
 
 class Admin:
@@ -40,6 +46,8 @@ class Admin:
             options["log_level"] = 0  # what it would say is heard, and part of what is raised
         self._client = AdminClient(options)
         self._where = where
+        self._kept: set[str] = set()
+        """Topics whose records may not be deleted, as was told."""
 
     def partitions(self, names: Sequence[str]) -> dict[str, int]:
         """How many partitions those of the topics have that are there."""
@@ -150,24 +158,59 @@ class Admin:
                     ) from error
         self._wait_for([spec.name for spec in specs])
 
+    def add_partitions(self, names: Sequence[str], partitions: int) -> None:
+        """Gives topics so many partitions; those that have them stay as they are. Returns when all can be used."""
+        fewer = [name for name, there in self.partitions(names).items() if there < partitions]
+        if not fewer:
+            return
+        wanted = [NewPartitions(name, partitions) for name in fewer]
+        made = _futures(self._client.create_partitions(wanted, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        for name, future in made.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise LogError(
+                    f"the topic {name} cannot get {partitions} partitions at {self._where}: {_reason(error)}"
+                ) from error
+        self._wait_for(fewer, partitions)
+
     def brokers(self) -> int:
         """How many brokers the cluster has."""
         return len(self._client.list_topics(timeout=_ANSWER_S).brokers)
 
+    def may_delete_records(self, topic: str) -> bool:
+        """Whether this user may do that. Raises LogError."""
+        asked = _futures(
+            self._client.describe_topics(  # pyright: ignore[reportUnknownMemberType]
+                TopicCollection([topic]), include_authorized_operations=True, request_timeout=_ANSWER_S
+            )
+        )
+        try:
+            allowed = asked[topic].result().authorized_operations
+        except KafkaException as error:
+            raise LogError(f"{topic} cannot be looked at: {_reason(error)}") from error
+        return allowed is None or AclOperation.DELETE in allowed
+
     def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Drops the entries below an offset."""
+        """Drops the entries below an offset. Where this user may not do that it is told, once, and nothing is done."""
         below = [TopicPartition(topic, partition, before)]
         asked = _futures(self._client.delete_records(below, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         for future in asked.values():
             try:
                 future.result()
             except KafkaException as error:
-                raise LogError(f"{topic} {partition} cannot be trimmed: {_reason(error)}") from error
+                if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise LogError(f"{topic} {partition} cannot be trimmed: {_reason(error)}") from error
+                if topic not in self._kept:
+                    self._kept.add(topic)
+                    log.warning("%s: %s", topic, NOT_TRIMMED)
 
-    def _wait_for(self, names: Sequence[str]) -> None:
-        """A topic that was made is known to each broker only a little later."""
+    def _wait_for(self, names: Sequence[str], partitions: int = 1) -> None:
+        """What was made is known to each broker only a little later."""
         deadline = time.monotonic() + _SEEN_S
-        while missing := set(names) - set(self.partitions(names)):
+        while missing := set(names) - {
+            name for name, there in self.partitions(names).items() if there >= partitions
+        }:
             if time.monotonic() > deadline:
                 raise LogError(f"made, but not to be seen within {_SEEN_S:g} s: {', '.join(sorted(missing))}")
             time.sleep(0.02)

@@ -28,6 +28,7 @@ __all__ = ["Membership", "Timing", "Told"]
 
 _POLL_S: Final = 0.1
 _LATE_S: Final = 1.0
+_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,15 @@ class Membership:
         """What is held is given up without asking: the loop takes nothing, or the membership is over already."""
         self._held: set[int] = set()
         self._leaving = threading.Event()
+        self._grown = threading.Event()
         self.hold = threading.Event()
         """Set, the member takes no part in its group, as if its thread were stuck. For tests."""
         self._thread = threading.Thread(target=self._run, name="perdure-kafka-group", daemon=True)
         self._thread.start()
+
+    def grown(self) -> None:
+        """The journal has more partitions: the members share anew, now and not when a client next looks."""
+        self._grown.set()
 
     def leave(self) -> None:
         """Gives everything back and leaves the group. Blocks: not on the loop."""
@@ -134,6 +140,8 @@ class Membership:
             if not subscribed:
                 self._subscribe(consumer)
                 subscribed = True
+            if self._grown.is_set():
+                self._look(consumer)
             message = consumer.poll(_POLL_S)
             if message is not None and (error := message.error()) is not None:
                 log.warning("the group of %s: %s", self._topic, error.str())
@@ -165,6 +173,15 @@ class Membership:
         held, self._held = sorted(self._held), set()
         if held:
             self._handover.call(self._told.lost, held)
+
+    def _look(self, consumer: Consumer) -> None:
+        try:
+            consumer.list_topics(
+                timeout=_LOOK_S
+            )  # of all topics: only that has librdkafka look at its subscription
+            self._grown.clear()
+        except KafkaException as error:
+            log.warning("the group of %s: its partitions are not known yet: %s", self._topic, error)
 
     def _on_assign(self, consumer: Consumer, given: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in given])

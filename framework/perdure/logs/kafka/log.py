@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -21,9 +21,11 @@ from perdure.logs.contract import (
     partition_count,
 )
 from perdure.logs.kafka import preflight, topics
-from perdure.logs.kafka.cluster import Cluster
+from perdure.logs.kafka.admin import NOT_TRIMMED
+from perdure.logs.kafka.cluster import Cluster, read_layout
 from perdure.logs.kafka.group import Membership, Timing, Told
 from perdure.logs.kafka.handover import Handover, log
+from perdure.logs.kafka.layout import LAYOUT_PARTITION, Layout
 from perdure.logs.kafka.lookup import Lookup
 from perdure.logs.kafka.member import KafkaMember
 from perdure.logs.kafka.producing import Appender, KafkaProducer
@@ -61,7 +63,8 @@ class KafkaLog:
         self._timing = timing or Timing.of(settings.group())
         self._close_s = close_s
         self._open = False
-        self._partitions = 0
+        self._generations: tuple[int, ...] = ()
+        self._layout = Layout()
         self._appender: Appender | None = None
         self._readers: dict[bool, Reader] = {}
         self._lookups: dict[bool, Lookup] = {}
@@ -70,6 +73,7 @@ class KafkaLog:
         self.ids: dict[str, str] = {}
         """The ids of topics, by name, as far as they may be seen; from a member's join on."""
         self._watch: asyncio.Task[None] | None = None
+        self._learning: set[asyncio.Task[None]] = set()
         self._shelf = Shelf(self)
         self._clock = SteadyClock()
 
@@ -79,7 +83,11 @@ class KafkaLog:
 
     @property
     def partitions(self) -> int:
-        return self._partitions
+        return self._generations[-1] if self._generations else 0
+
+    @property
+    def generations(self) -> Sequence[int]:
+        return self._generations
 
     async def open(self) -> None:
         if self._open:
@@ -87,13 +95,14 @@ class KafkaLog:
         self._loop = asyncio.get_running_loop()
         self._desk = ThreadPoolExecutor(1, "perdure-kafka-desk")
         try:
-            self._partitions = await self._loop.run_in_executor(self._desk, self._prepare)
+            self._layout = await self._loop.run_in_executor(self._desk, self._prepare)
+            self._generations = self._layout.generations
         except BaseException:
             self._desk.shutdown(wait=False)
             raise
         self._open = True
 
-    def _prepare(self) -> int:
+    def _prepare(self) -> Layout:
         self._cluster = Cluster(self.settings, development=self._create is not None)
         self.settings = self._cluster.settings
         return self._cluster.ready(self._create)
@@ -111,13 +120,34 @@ class KafkaLog:
 
         def work() -> list[preflight.Fault]:
             cluster = Cluster(self.settings, development=self._create is not None)
-            return cluster.faults(cluster.partitions() or self._create or 1)
+            return cluster.faults()
 
         return await asyncio.to_thread(work)
+
+    async def cautions(self) -> Sequence[str]:
+        """What this user should know of how the topics are kept, in sentences. Raises LogError."""
+        names = [topics.topic_name(self.settings, Topic.JOURNAL), topics.snapshots_name(self.settings)]
+
+        def work() -> list[str]:
+            admin = self._cluster.admin
+            return [f"{name}: {NOT_TRIMMED}" for name in names if not admin.may_delete_records(name)]
+
+        self._check_open()
+        return await self._loop.run_in_executor(self._desk, work)
+
+    async def grow_topics(self, partitions: int) -> None:
+        """Gives the journal so many partitions, as a generation of their own: named things stay where they are, and new
+        runs are spread over all (A16). Workers and clients may be at work, and the log need not be open.
+
+        Raises LogError, and UsageError unless it has fewer partitions now.
+        """
+        await asyncio.to_thread(lambda: Cluster(self.settings).grow(partitions))
 
     async def close(self) -> None:
         if not self._open:
             return
+        for task in tuple(self._learning):
+            task.cancel()
         for member in tuple(self._members):
             await member.leave()
         for follower in tuple(self._followers):
@@ -206,6 +236,41 @@ class KafkaLog:
         # Kafka's stamps have ms: what lands now is stamped with the ms that has begun.
         return self._clock() // 1_000 * 1_000
 
+    # ------------------------------------------------------------------ growth
+
+    async def refresh(self) -> None:
+        settings = self.settings
+        await self.ask(Topic.REGISTRY, lambda lookup: read_layout(lookup, settings, self._layout))
+        await self._grow()
+
+    def _heard(self, entries: Sequence[Entry]) -> None:
+        """Somebody has written down a growth."""
+        fresh = [entry for entry in entries if entry.offset >= self._layout.next]
+        if fresh:
+            task = self._loop.create_task(self._learn())
+            self._learning.add(task)
+            task.add_done_callback(self._learning.discard)
+
+    async def _learn(self) -> None:
+        try:
+            await self.refresh()
+        except (LogError, UsageError) as error:  # whoever needs the new partitions asks again
+            log.warning("how %s has grown is not known yet: %s", self.settings, error)
+
+    async def _grow(self) -> None:
+        """Takes partitions into use: first its clients know of them, then everybody else here."""
+        known = self._layout.generations
+        if known[-1:] <= self._generations[-1:]:
+            return
+        appender, last = self._appender, known[-1] - 1
+        if appender is not None:
+            for name in (self.topic_of(Topic.JOURNAL, 0), topics.snapshots_name(self.settings)):
+                await self._loop.run_in_executor(None, appender.know, name, last)
+        if known[-1] > self._generations[-1]:  # else somebody was faster
+            self._generations = known
+            for member in tuple(self._members):
+                member.grown()
+
     # ------------------------------------------------------------------ for the handles
 
     def appender(self) -> Appender:
@@ -240,7 +305,7 @@ class KafkaLog:
 
     async def check_safe(self) -> None:
         """What a worker asks before it joins. Raises LogError."""
-        self.ids = await self._loop.run_in_executor(self._desk, self._cluster.check_safe, self._partitions)
+        self.ids = await self._loop.run_in_executor(self._desk, self._cluster.check_safe)
         await self._shelf.check_ids()
         if self._watch is None:
             self._watch = self._loop.create_task(
@@ -259,7 +324,7 @@ class KafkaLog:
     def topic_of(self, topic: Topic, partition: int) -> str:
         """The topic's name on the cluster. Raises UsageError for a partition that it has not."""
         self._check_open()
-        count = partition_count(topic, self._partitions)
+        count = partition_count(topic, self._generations)
         if not 0 <= partition < count:
             raise UsageError(f"{topic} has no partition {partition}; it has {count}")
         return topics.topic_name(self.settings, topic)
@@ -269,12 +334,15 @@ class KafkaLog:
         reader = self._readers.get(committed)
         if reader is None:
             reader = self._readers[committed] = Reader(
-                self._reading_config("events" if committed else "reads"),
+                self.settings.reading("events" if committed else "reads"),
                 Handover(self._loop),
                 committed=committed,
                 whole=lambda name: name == topics.topic_name(self.settings, Topic.JOURNAL),
                 broken=self._broken,
             )
+            if not committed:
+                registry = topics.topic_name(self.settings, Topic.REGISTRY)
+                reader.add(registry, LAYOUT_PARTITION, Tail(self._layout.next, self._heard))
         return reader
 
     def _broken(self, topic: str, partition: int, why: str) -> None:
@@ -296,21 +364,15 @@ class KafkaLog:
         def guarded() -> T:
             lookup = self._lookups.get(committed)
             if lookup is None:
-                config = self._reading_config("looks")
-                lookup = self._lookups[committed] = Lookup(config, committed=committed)
+                lookup = self._lookups[committed] = Lookup(
+                    self.settings.reading("looks"), committed=committed
+                )
             try:
                 return work(lookup)
             except KafkaException as error:
                 raise LogError(f"{self.settings}: {error.args[0]}") from error
 
         return await self._loop.run_in_executor(self._desk, guarded)
-
-    def _reading_config(self, use: str) -> dict[str, Any]:
-        # A consumer must name a group, also one that never joins it.
-        return {
-            **self.settings.client(use),
-            "group.id": f"{self.settings.namespace}.{self.settings.app}.readers",
-        }
 
     def _check_open(self) -> None:
         if not self._open:

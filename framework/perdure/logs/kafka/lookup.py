@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from perdure.errors import LogError
 from perdure.logs.contract import Entry
 from perdure.logs.kafka.entries import entry_of
+from perdure.logs.kafka.known import KnownPartitions
 
 __all__ = ["Lookup"]
 
@@ -37,6 +38,7 @@ class Lookup:
     """A consumer that is asked from one thread, and blocks it. Raises KafkaException and LogError."""
 
     def __init__(self, config: Mapping[str, Any], *, committed: bool) -> None:
+        self._partitions = KnownPartitions()
         self._consumer = Consumer(
             {
                 **config,
@@ -53,10 +55,12 @@ class Lookup:
         self._consumer.close()
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        self._partitions.know(self._consumer, topic, partition)
         here = TopicPartition(topic, partition)
         return _patiently(lambda: self._consumer.get_watermark_offsets(here, timeout=_ANSWER_S))
 
     def offset_at(self, topic: str, partition: int, ts_ms: int) -> int:
+        self._partitions.know(self._consumer, topic, partition)
         asked = TopicPartition(topic, partition, ts_ms)
         (found,) = _patiently(lambda: self._consumer.offsets_for_times([asked], timeout=_ANSWER_S))
         first, end = self.bounds(topic, partition)

@@ -24,6 +24,9 @@ class Home(Protocol):
     def forget(self, member: KafkaMember) -> None: ...
     async def check_safe(self) -> None: ...
 
+    @property
+    def partitions(self) -> int: ...
+
 
 class KafkaMember:
     """See `perdure.logs.contract.Member`."""
@@ -34,6 +37,8 @@ class KafkaMember:
         self._revoke_s = revoke_s
         self._tails: dict[tuple[Topic, int], Tail] = {}
         self._held: set[int] = set()
+        self._early: set[int] = set()
+        """Assigned, and not in use yet: the journal is growing."""
         self._revokes: dict[int, asyncio.Task[None]] = {}
         self._joined: asyncio.Future[None] | None = None
         self.membership: Membership | None = None
@@ -50,6 +55,7 @@ class KafkaMember:
         if membership is None:
             return
         await asyncio.get_running_loop().run_in_executor(None, membership.leave)
+        self._early.clear()
         self.lost(sorted(self._held))  # by now only what the broker had taken away meanwhile
         for topic, partition in tuple(self._tails):
             self.unfollow(topic, partition)
@@ -97,11 +103,24 @@ class KafkaMember:
     def assigned(self, partitions: Sequence[int]) -> None:
         self.joined()
         for partition in partitions:
+            if partition >= self._log.partitions:
+                self._early.add(partition)
+                continue
             self._held.add(partition)
             self._listener.assigned(partition)
 
+    def grown(self) -> None:
+        """The journal has more partitions than before."""
+        if self.membership is not None:
+            self.membership.grown()
+        known = sorted(partition for partition in self._early if partition < self._log.partitions)
+        self._early.difference_update(known)
+        if known:
+            self.assigned(known)
+
     async def revoke(self, partitions: Sequence[int]) -> None:
         loop = asyncio.get_running_loop()
+        self._early.difference_update(partitions)
         tasks = [
             loop.create_task(self._revoke(partition)) for partition in partitions if partition in self._held
         ]
@@ -125,6 +144,7 @@ class KafkaMember:
         self._give_up(partition)
 
     def lost(self, partitions: Sequence[int]) -> None:
+        self._early.difference_update(partitions)
         for partition in partitions:
             if partition not in self._held:
                 continue

@@ -55,7 +55,8 @@ def faults_of(
         if there is None:
             faults.append(Fault(spec.name, True, "is missing; make it with `perdure topics create`"))
             continue
-        faults += _of_partitions(spec, there)
+        grows = spec.name in (topic_name(settings, Topic.JOURNAL), snapshots_name(settings))
+        faults += _of_partitions(spec, there, grows=grows)
         must_keep = spec.name in kept
         if not development and must_keep:
             faults += _of_copies(spec, there)
@@ -64,15 +65,24 @@ def faults_of(
     return faults
 
 
-def _of_partitions(spec: TopicSpec, there: Found) -> list[Fault]:
+def _of_partitions(spec: TopicSpec, there: Found, *, grows: bool) -> list[Fault]:
     if there.partitions == spec.partitions:
         return []
+    if grows and there.partitions > spec.partitions:  # a growth is under way, or was cut off
+        more = f"has {there.partitions} partitions, of which {spec.partitions} are used"
+        return [
+            Fault(
+                spec.name,
+                False,
+                f"{more}: `perdure topics grow --partitions {there.partitions}` takes them into use",
+            )
+        ]
     return [
         Fault(
             spec.name,
             True,
-            f"has {there.partitions} partitions, and needs {spec.partitions}: those of events, the journal and its "
-            "snapshots must be as many as each other, and their number never changes by hand",
+            f"has {there.partitions} partitions, and needs {spec.partitions}: their number never changes by hand. "
+            "Those of events stay as they were at first; the journal's grow with `perdure topics grow`",
         )
     ]
 

@@ -13,6 +13,7 @@ from confluent_kafka import Producer as Client
 from perdure.errors import AppendFailed, EntryTooLarge, LogError, UsageError
 from perdure.logs.contract import NO_HEADERS, Done, LogFull, Topic
 from perdure.logs.kafka.handover import Handover
+from perdure.logs.kafka.known import KnownPartitions
 from perdure.logs.kafka.topics import ENTRY_BYTES_MAX
 
 __all__ = ["Appender", "KafkaProducer"]
@@ -34,6 +35,7 @@ class Appender:
     def __init__(self, config: Mapping[str, Any], handover: Handover) -> None:
         self.failed: str | None = None
         self._handover = handover
+        self._partitions = KnownPartitions()
         self._reports: list[Report] = []
         self._closing = threading.Event()
         self._client = Client(
@@ -83,6 +85,10 @@ class Appender:
         except KafkaException as error:
             self.failed = str(error)
             raise AppendFailed(f"Kafka takes no more from this client: {error}") from error
+
+    def know(self, topic: str, partition: int) -> None:
+        """Learns that a topic has grown. Blocks: not on the loop."""
+        self._partitions.know(self._client, topic, partition)
 
     def report_later(self, report: Callable[[int | LogError], None], outcome: LogError) -> None:
         """Reports an append that was not even queued, behind what is reported already. On the loop."""

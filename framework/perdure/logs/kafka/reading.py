@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from perdure.logs.contract import Entry
 from perdure.logs.kafka.entries import entry_of
 from perdure.logs.kafka.handover import Handover, log
+from perdure.logs.kafka.known import KnownPartitions
 from perdure.logs.kafka.tails import Slot, Tail
 from perdure.logs.kafka.topics import RESTORE
 
@@ -63,6 +64,7 @@ class Reader:
         self._slots: dict[tuple[str, int], Slot] = {}
         self._held_back: set[tuple[str, int]] = set()
         self._again: list[tuple[float, Slot]] = []
+        self._partitions = KnownPartitions()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="perdure-kafka-reads", daemon=True)
         self._thread.start()
@@ -122,6 +124,7 @@ class Reader:
     def _add(self, topic: str, partition: int, tail: Tail) -> None:
         slot = self._slots.get((topic, partition))
         if slot is None:
+            self._partitions.know(self._consumer, topic, partition)
             slot = self._slots[topic, partition] = Slot(topic, partition, tail.next)
             slot.tails.append(tail)
             self._consumer.incremental_assign([TopicPartition(topic, partition, slot.position)])

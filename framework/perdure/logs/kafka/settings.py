@@ -79,6 +79,10 @@ class KafkaSettings:
             "logger": client_log(),
         }
 
+    def reading(self, use: str) -> dict[str, Any]:
+        """What each client starts from that reads without a membership: it must name a group all the same."""
+        return {**self.client(use), "group.id": f"{self.namespace}.{self.app}.readers"}
+
     def __str__(self) -> str:
         return f"kafka://{self.servers}/{self.namespace}"
 

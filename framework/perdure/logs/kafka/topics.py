@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from perdure.logs.contract import Topic, partition_count
+from perdure.logs.kafka.layout import REGISTRY_PARTITIONS
 from perdure.logs.kafka.settings import KafkaSettings
 
 __all__ = ["ENTRY_BYTES_MAX", "RESTORE", "TopicSpec", "apps_of", "snapshots_name", "specs", "topic_name"]
@@ -53,8 +54,11 @@ def apps_of(namespace: str, names: Iterable[str]) -> list[str]:
     )
 
 
-def specs(settings: KafkaSettings, partitions: int, *, replication: int) -> list[TopicSpec]:
-    """All topics of an app. With three replicas an append is safe when two brokers have it."""
+def specs(settings: KafkaSettings, generations: Sequence[int], *, replication: int) -> list[TopicSpec]:
+    """All topics of an app. With three replicas an append is safe when two brokers have it.
+
+    `generations`: how many partitions the journal had at first, and after each growth.
+    """
     common = {
         # The broker's clock stamps entries, so times do not depend on who appends.
         "message.timestamp.type": "LogAppendTime",
@@ -71,8 +75,12 @@ def specs(settings: KafkaSettings, partitions: int, *, replication: int) -> list
         Topic.DEAD_LETTERS: {"cleanup.policy": "delete", "retention.ms": str(90 * _DAY_MS)},
     }
     made = [
-        TopicSpec(topic_name(settings, topic), partition_count(topic, partitions), common | config)
+        TopicSpec(
+            topic_name(settings, topic),
+            REGISTRY_PARTITIONS if topic is Topic.REGISTRY else partition_count(topic, generations),
+            common | config,
+        )
         for topic, config in kept.items()
     ]
     snapshots = {"cleanup.policy": "delete", "retention.ms": "-1"}
-    return [*made, TopicSpec(snapshots_name(settings), partitions, common | snapshots)]
+    return [*made, TopicSpec(snapshots_name(settings), generations[-1], common | snapshots)]

@@ -58,6 +58,11 @@ class Group:
         self._heirs: dict[int, Seat] = {}
         self._tasks: dict[Notice, asyncio.Task[None]] = {}
 
+    def grow(self, partitions: int) -> None:
+        """There are so many from now on."""
+        self._partitions = partitions
+        self._balance()
+
     def join(self, member: Seat) -> None:
         self._members[member.name] = member
         self._balance()

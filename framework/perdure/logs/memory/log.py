@@ -151,7 +151,22 @@ class MemoryLog:
 
     @property
     def partitions(self) -> int:
-        return self._net.partitions
+        return self._net.generations[-1]
+
+    @property
+    def generations(self) -> Sequence[int]:
+        return self._net.generations
+
+    async def refresh(self) -> None:
+        """Every connection knows of a growth at once."""
+
+    def grow(self, partitions: int) -> None:
+        """Adds a generation: the journal has so many partitions from now on. Raises UsageError unless it has fewer."""
+        if partitions <= self.partitions:
+            raise UsageError(
+                f"the journal has {self.partitions} partitions already, and cannot grow to {partitions}"
+            )
+        self._net.grow(partitions)
 
     async def open(self) -> None:
         if self._killed:

@@ -24,13 +24,13 @@ class Net:
     """
 
     def __init__(self, partitions: int, manual: bool, clock: Callable[[], int], revoke_us: int) -> None:
-        self.partitions = partitions
+        self.generations = (partitions,)
         self.manual = manual
         self.loop: asyncio.AbstractEventLoop | None = None
         self.slots = {
             (topic, partition): Slot(topic, partition)
             for topic in Topic
-            for partition in range(partition_count(topic, partitions))
+            for partition in range(partition_count(topic, self.generations))
         }
         self.snapshots: dict[int, dict[str, tuple[bytes, ...]]] = {}
         self.group = Group(partitions, revoke_us, self.wake, self.guarded)
@@ -44,6 +44,12 @@ class Net:
         self._last_ts = 0
         self._scheduled = False
         self._drains: list[tuple[set[Origin], asyncio.Future[None]]] = []
+
+    def grow(self, partitions: int) -> None:
+        for partition in range(self.generations[-1], partitions):
+            self.slots[Topic.JOURNAL, partition] = Slot(Topic.JOURNAL, partition)
+        self.generations = (*self.generations, partitions)
+        self.group.grow(partitions)
 
     def now(self) -> int:
         self._last_ts = max(self._last_ts, self._clock())

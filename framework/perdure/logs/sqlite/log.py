@@ -77,6 +77,13 @@ class SqliteLog:
     def partitions(self) -> int:
         return self._partitions
 
+    @property
+    def generations(self) -> Sequence[int]:
+        return (self._partitions,)
+
+    async def refresh(self) -> None:
+        """A file keeps the number that it was made with."""
+
     async def open(self) -> None:
         if self._committer is not None:
             raise UsageError("the log is open already")

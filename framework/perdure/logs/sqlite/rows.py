@@ -61,7 +61,7 @@ def slot_numbers(partitions: int) -> dict[tuple[Topic, int], int]:
     return {
         (topic, partition): (code << PARTITION_BITS) | partition
         for topic, code in TOPIC_CODES.items()
-        for partition in range(partition_count(topic, partitions))
+        for partition in range(partition_count(topic, (partitions,)))
     }
 
 
