@@ -24,7 +24,7 @@ from workloads import STEPS, Sample, drive, make_app
 
 from perdure.logs import open_log
 from perdure.logs.contract import Log
-from perdure.worker.process import calm_collector
+from perdure.worker.process import calm_collector, event_loop
 
 Drive = Callable[[str, int, int, float], Awaitable[Sample]]
 
@@ -161,7 +161,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="perdure-bench-", dir=args.folder) as folder:
         place = on_kafka(args.kafka) if args.kafka else on_a_file(Path(folder))
         work = repetition(place, size, floor_first=args.floor_first, two_processes=args.two_processes)
-        print(json.dumps({"size": asdict(size), "cells": asyncio.run(work)}))
+        with asyncio.Runner(loop_factory=event_loop) as runner:  # and as this
+            print(json.dumps({"size": asdict(size), "cells": runner.run(work)}))
 
 
 if __name__ == "__main__":
