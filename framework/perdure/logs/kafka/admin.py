@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
     TopicMetadata,  # pyright: ignore[reportPrivateImportUsage]
 )
 from confluent_kafka.cimpl import NewTopic
@@ -26,6 +28,7 @@ _ANSWER_S: Final = 15.0
 _REACH_S: Final = 6.0
 """Within this time a connection stands, or nobody is there."""
 _SEEN_S: Final = 10.0
+_LOOK_S: Final = 2.0
 
 
 class Admin:
@@ -99,6 +102,19 @@ class Admin:
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     found[name] = None
+        return found
+
+    def ends(self, where: Sequence[tuple[str, int]], *, committed: bool) -> dict[tuple[str, int], int]:
+        """Where partitions end; those of which this cannot be said now are left out."""
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        latest: dict[TopicPartition, Any] = {TopicPartition(*each): OffsetSpec.latest() for each in where}
+        asked = _futures(
+            self._client.list_offsets(latest, isolation_level=isolation, request_timeout=_LOOK_S)  # pyright: ignore[reportUnknownMemberType]
+        )
+        found: dict[tuple[str, int], int] = {}
+        for here, future in asked.items():
+            with suppress(KafkaException):
+                found[here.topic, here.partition] = future.result().offset
         return found
 
     def create(self, specs: Sequence[TopicSpec], replication: int) -> None:

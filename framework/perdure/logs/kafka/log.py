@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -30,6 +30,7 @@ from perdure.logs.kafka.producing import Appender, KafkaProducer
 from perdure.logs.kafka.reading import Reader
 from perdure.logs.kafka.settings import KafkaSettings
 from perdure.logs.kafka.shelf import Shelf
+from perdure.logs.kafka.stalls import keep_reading
 from perdure.logs.kafka.tails import Tail
 from perdure.logs.kafka.watch import watch
 from perdure.logs.steady import SteadyClock
@@ -69,7 +70,7 @@ class KafkaLog:
         self._followers: list[KafkaFollower] = []
         self.ids: dict[str, str] = {}
         """The ids of topics, by name, as far as they may be seen; from a member's join on."""
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: dict[str, asyncio.Task[None]] = {}
         self._shelf = Shelf(self)
         self._clock = SteadyClock()
 
@@ -123,9 +124,10 @@ class KafkaLog:
         for follower in tuple(self._followers):
             follower.close()
         self._followers.clear()
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        watches, self._watches = [*self._watches.values()], {}
+        for task in watches:
+            task.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
         appender, self._appender = self._appender, None
         if appender is not None:
             await self._loop.run_in_executor(None, appender.close, self._close_s)
@@ -242,15 +244,17 @@ class KafkaLog:
         """What a worker asks before it joins. Raises LogError."""
         self.ids = await self._loop.run_in_executor(self._desk, self._cluster.check_safe, self._partitions)
         await self._shelf.check_ids()
-        if self._watch is None:
-            self._watch = self._loop.create_task(
-                watch(
-                    self.ids,
-                    lambda: self._loop.run_in_executor(self._desk, self._cluster.ids),
-                    self._lost,
-                ),
-                name="perdure-kafka-watch",
-            )
+        self._keep(
+            "topics",
+            lambda: watch(
+                self.ids, lambda: self._loop.run_in_executor(self._desk, self._cluster.ids), self._lost
+            ),
+        )
+
+    def _keep(self, name: str, watching: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Has something watched until the log is closed."""
+        if name not in self._watches:
+            self._watches[name] = self._loop.create_task(watching(), name=f"perdure-kafka-{name}")
 
     def forget(self, member: KafkaMember) -> None:
         if member in self._members:
@@ -275,7 +279,19 @@ class KafkaLog:
                 whole=lambda name: name == topics.topic_name(self.settings, Topic.JOURNAL),
                 broken=self._broken,
             )
+            self._keep(
+                "readers", lambda: keep_reading(lambda: list(self._readers.values()), self._ends, self._there)
+            )
         return reader
+
+    async def _ends(self, where: Sequence[tuple[str, int]], committed: bool) -> dict[tuple[str, int], int]:
+        return await self._loop.run_in_executor(
+            self._desk, lambda: self._cluster.admin.ends(where, committed=committed)
+        )
+
+    async def _there(self, where: tuple[str, int], offset: int, committed: bool) -> bool:
+        topic = Topic.EVENTS if committed else Topic.JOURNAL  # it names the isolation
+        return bool(await self.ask(topic, lambda lookup: lookup.read(*where, offset, 1)))
 
     def _broken(self, topic: str, partition: int, why: str) -> None:
         self._lost(f"{topic} {partition} at {self.settings} can be read no further: {why}")
@@ -300,7 +316,11 @@ class KafkaLog:
                 lookup = self._lookups[committed] = Lookup(config, committed=committed)
             try:
                 return work(lookup)
-            except KafkaException as error:
+            except (KafkaException, LogError) as error:
+                # Another consumer next time: this one may have lost a leader for good (see `chatter.Ear`).
+                self._lookups.pop(committed).close()
+                if isinstance(error, LogError):
+                    raise
                 raise LogError(f"{self.settings}: {error.args[0]}") from error
 
         return await self._loop.run_in_executor(self._desk, guarded)
