@@ -22,13 +22,14 @@ from perdure.logs.kafka.handover import log
 from perdure.logs.kafka.preflight import Found
 from perdure.logs.kafka.topics import TopicSpec
 
-__all__ = ["Admin"]
+__all__ = ["ANSWER_S", "LOOK_S", "Admin"]
 
-_ANSWER_S: Final = 15.0
+ANSWER_S: Final = 15.0
 _REACH_S: Final = 6.0
 """Within this time a connection stands, or nobody is there."""
 _SEEN_S: Final = 10.0
-_LOOK_S: Final = 2.0
+LOOK_S: Final = 2.0
+"""For what is looked at again and again: others wait meanwhile, also the end of the process."""
 
 
 class Admin:
@@ -50,7 +51,7 @@ class Admin:
         return sorted(self._metadata())
 
     def _metadata(self) -> dict[str, TopicMetadata]:
-        deadline = time.monotonic() + _ANSWER_S
+        deadline = time.monotonic() + ANSWER_S
         while True:
             try:
                 return self._client.list_topics(timeout=_REACH_S).topics
@@ -79,7 +80,7 @@ class Admin:
     def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         asked = _futures(
             self._client.describe_configs(  # pyright: ignore[reportUnknownMemberType]
-                [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=_ANSWER_S
+                [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=ANSWER_S
             )
         )
         found: dict[str, dict[str, str]] = {}
@@ -90,11 +91,11 @@ class Admin:
                 log.warning("the settings of %s cannot be checked: %s", resource.name, _reason(error))
         return found
 
-    def ids(self, names: Sequence[str]) -> dict[str, str | None]:
+    def ids(self, names: Sequence[str], *, within_s: float) -> dict[str, str | None]:
         """What tells a topic from one of the same name before or after it. None for one that is not there; those of
-        which this cannot be said are left out."""
+        which this cannot be said, or not in time, are left out."""
         topics = TopicCollection(list(names))
-        asked = _futures(self._client.describe_topics(topics, request_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        asked = _futures(self._client.describe_topics(topics, request_timeout=within_s))  # pyright: ignore[reportUnknownMemberType]
         found: dict[str, str | None] = {}
         for name, future in asked.items():
             try:
@@ -109,7 +110,7 @@ class Admin:
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         latest: dict[TopicPartition, Any] = {TopicPartition(*each): OffsetSpec.latest() for each in where}
         asked = _futures(
-            self._client.list_offsets(latest, isolation_level=isolation, request_timeout=_LOOK_S)  # pyright: ignore[reportUnknownMemberType]
+            self._client.list_offsets(latest, isolation_level=isolation, request_timeout=LOOK_S)  # pyright: ignore[reportUnknownMemberType]
         )
         found: dict[tuple[str, int], int] = {}
         for here, future in asked.items():
@@ -120,7 +121,7 @@ class Admin:
     def create(self, specs: Sequence[TopicSpec], replication: int) -> None:
         """Makes topics; those that are there already stay as they are. Returns when all can be used."""
         topics = [NewTopic(spec.name, spec.partitions, replication, config=spec.config) for spec in specs]
-        made = _futures(self._client.create_topics(topics, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        made = _futures(self._client.create_topics(topics, operation_timeout=ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         for name, future in made.items():
             try:
                 future.result()
@@ -133,12 +134,12 @@ class Admin:
 
     def brokers(self) -> int:
         """How many brokers the cluster has."""
-        return len(self._client.list_topics(timeout=_ANSWER_S).brokers)
+        return len(self._client.list_topics(timeout=ANSWER_S).brokers)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Drops the entries below an offset."""
         below = [TopicPartition(topic, partition, before)]
-        asked = _futures(self._client.delete_records(below, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        asked = _futures(self._client.delete_records(below, operation_timeout=ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         for future in asked.values():
             try:
                 future.result()

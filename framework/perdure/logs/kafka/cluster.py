@@ -7,7 +7,7 @@ from dataclasses import replace
 from perdure.errors import LogError, UsageError
 from perdure.logs.contract import Topic
 from perdure.logs.kafka import preflight, topics
-from perdure.logs.kafka.admin import Admin
+from perdure.logs.kafka.admin import ANSWER_S, LOOK_S, Admin
 from perdure.logs.kafka.settings import KafkaSettings
 
 __all__ = ["Cluster"]
@@ -61,12 +61,13 @@ class Cluster:
         here."""
         if fatal := [str(fault) for fault in self.faults(partitions) if fault.fatal]:
             raise LogError("\n".join([f"{self.settings} is not safe to run on:", *fatal]))
-        return {name: found for name, found in self.ids().items() if found is not None}
+        return {name: found for name, found in self.ids(ANSWER_S).items() if found is not None}
 
-    def ids(self) -> dict[str, str | None]:
+    def ids(self, within_s: float = LOOK_S) -> dict[str, str | None]:
         """The ids of the journal's topic and of that of events, None for one that is not there."""
         return self.admin.ids(
-            [topics.topic_name(self.settings, topic) for topic in (Topic.JOURNAL, Topic.EVENTS)]
+            [topics.topic_name(self.settings, topic) for topic in (Topic.JOURNAL, Topic.EVENTS)],
+            within_s=within_s,
         )
 
     def make_topics(self, partitions: int, replication: int) -> list[topics.TopicSpec]:

@@ -55,7 +55,7 @@ class KafkaLog:
         *,
         create: int | None = None,
         timing: Timing | None = None,
-        close_s: float = 10.0,
+        close_s: float = 5.0,
     ) -> None:
         self.settings = settings
         self._create = create
