@@ -84,7 +84,8 @@ def read(folder: Path) -> list[Line]:
         text = (folder / "ledger").read_bytes()
     except FileNotFoundError:
         return []
-    return [Line(**json.loads(line)) for line in text.splitlines()]
+    whole = text[: text.rfind(b"\n") + 1]  # a line may be under way
+    return [Line(**json.loads(line)) for line in whole.splitlines()]
 
 
 def size(folder: Path) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
-from tests.crash.processes import Child, Place, pause, until
+from tests.crash.processes import WITHIN_S, Child, Place, pause, until
 from tests.crash.service import SCENARIOS
 
 KILLS = 50
@@ -32,15 +32,24 @@ def all_accepted(folder: Path) -> bool:
     )
 
 
-def run_dry(place: Place) -> None:
+def run_dry(place: Place, within_s: float = WITHIN_S) -> None:
     """Waits until every run that was accepted has ended, as an outsider sees it."""
     wanted = ends_of(known_items(place.folder))
+    story = verdict.Story()
 
     def dry() -> bool:
+        nonlocal story
         story = verdict.read(place.folder)
         return not any(run.live for run in story.runs()) and len(story.runs()) >= wanted.total()
 
-    until(dry, f"all runs end\n{place.children[-1].errors()}")
+    try:
+        until(dry, "all runs end", within_s)
+    except AssertionError as error:
+        left = [
+            f"{run.id} {run.function} {run.status} {list(run.pending)}" for run in story.runs() if run.live
+        ]
+        told = f"{len(story.runs())} of {wanted.total()} runs are there, {len(left)} live: {left[:20]}"
+        raise AssertionError(f"{error}: {told}\n{place.children[-1].errors()[-4_000:]}") from None
 
 
 def test_promise_1_2_3_under_random_kills(place: Callable[..., Place]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,10 +126,18 @@ async def everything(log: Log, topic: Topic, partition: int) -> list[Entry]:
 # --- judging ----------------------------------------------------------------------------------------------------------
 
 
-def check(story: Story, lines: Sequence[ledger.Line], wanted: Counter[End], *, kills: int | None) -> None:
+def check(
+    story: Story,
+    lines: Sequence[ledger.Line],
+    wanted: Counter[End],
+    *,
+    kills: int | None,
+    zombies: Set[int] = frozenset(),
+) -> None:
     """Everything that the promises say of a log that has come to rest, and of its ledger.
 
     `kills`: how often a process was killed; a step may have been executed once more for each. None: no bound.
+    `zombies`: processes that were stopped for long: they may begin what others have done meanwhile (promise 3).
     """
     faults = list(story.faults)
     for state in story.states:
@@ -139,7 +147,7 @@ def check(story: Story, lines: Sequence[ledger.Line], wanted: Counter[End], *, k
     if ends != wanted:
         faults.append(f"runs ended otherwise: missing {wanted - ends}, too many {ends - wanted}")
     faults += _twice_started(story)
-    faults += _executions(story, lines, kills)
+    faults += _executions(story, lines, kills, zombies)
     assert not faults, "\n".join(faults)
 
 
@@ -148,7 +156,9 @@ def _twice_started(story: Story) -> list[str]:
     return [f"event {e} started {f} {count} times" for (e, f), count in started.items() if count > 1]
 
 
-def _executions(story: Story, lines: Sequence[ledger.Line], kills: int | None) -> list[str]:
+def _executions(
+    story: Story, lines: Sequence[ledger.Line], kills: int | None, zombies: Set[int]
+) -> list[str]:
     faults: list[str] = []
     settled = {ids.idempotency_key(run, key, "crash"): ts for (run, key), ts in story.settled.items()}
     by_key: defaultdict[str, list[ledger.Line]] = defaultdict(list)
@@ -159,7 +169,8 @@ def _executions(story: Story, lines: Sequence[ledger.Line], kills: int | None) -
         begins = [line for line in executed if line.what == "begin"]
         if len({(line.args, line.run) for line in executed}) > 1:
             faults.append(f"{key} was executed with different arguments")
-        if (late := [line for line in begins if line.at > settled.get(key, line.at)]) != []:
+        late = [line for line in begins if line.at > settled.get(key, line.at) and line.pid not in zombies]
+        if late:
             faults.append(f"{key} was executed again after its outcome was recorded: {late}")
         for attempt, count in Counter(line.attempt for line in begins).items():
             if kills is not None and count > 1 + kills:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Set
 
 from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
-from tests.crash.processes import Child, Place, pause, until
+from tests.crash.processes import WITHIN_S, Child, Place, pause, until
 from tests.crash.test_random_kills import SEED, all_accepted, known_items, run_dry
 
 STEP_BYTES = 4_000
@@ -38,13 +39,13 @@ class Load:
     def errors(self) -> str:
         return self.sender.errors()[-3_000:]
 
-    def settle(self) -> verdict.Story:
+    def settle(self, within_s: float = WITHIN_S, zombies: Set[int] = frozenset()) -> verdict.Story:
         """All that was sent has been accepted, each run ends, each step has one outcome, and the workers leave well."""
         (self.place.folder / "enough").touch()
         assert self.sender.wait() == 0, self.errors()
-        run_dry(self.place)
+        run_dry(self.place, within_s)
         assert [worker.stop() for worker in self.workers] == [0] * len(self.workers), self.errors()
         story, lines = verdict.read(self.place.folder), ledger.read(self.place.folder)
         assert all_accepted(self.place.folder)
-        verdict.check(story, lines, ends_of(known_items(self.place.folder)), kills=None)
+        verdict.check(story, lines, ends_of(known_items(self.place.folder)), kills=None, zombies=zombies)
         return story

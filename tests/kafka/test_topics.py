@@ -99,7 +99,7 @@ def test_a_worker_refuses_topics_that_could_lose_runs(url: str) -> None:
 def test_no_broker_is_told_with_its_reason_and_what_to_look_at(
     servers: str, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(admin, "_ANSWER_S", 2.0)
+    monkeypatch.setattr(admin, "ANSWER_S", 2.0)
     monkeypatch.setattr(admin, "_NOTICE_S", 0.5)
 
     async def opening() -> None:

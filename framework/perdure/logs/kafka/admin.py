@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AclOperation,  # pyright: ignore[reportPrivateImportUsage]
     AdminClient,
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
     TopicMetadata,  # pyright: ignore[reportPrivateImportUsage]
 )
 from confluent_kafka.cimpl import NewPartitions, NewTopic
@@ -21,14 +23,16 @@ from perdure.logs.kafka.handover import log
 from perdure.logs.kafka.preflight import Found
 from perdure.logs.kafka.topics import TopicSpec
 
-__all__ = ["Admin"]
+__all__ = ["ANSWER_S", "LOOK_S", "Admin"]
 
-_ANSWER_S: Final = 15.0
+ANSWER_S: Final = 15.0
 _NOTICE_S: Final = 3.0
 """After so long, whoever waits is told for what."""
 _REACH_S: Final = 6.0
 """Within this time a connection stands, or nobody is there."""
 _SEEN_S: Final = 10.0
+LOOK_S: Final = 2.0
+"""For what is looked at again and again: others wait meanwhile, also the end of the process."""
 NOT_TRIMMED: Final = (
     "this user may not delete its records, so it is not trimmed behind snapshots, and its retention alone decides "
     "what is kept. Allow DELETE on the topic; or set retention.ms to 7 days or more, and have a worker run at least "
@@ -61,7 +65,7 @@ class Admin:
         return sorted(self._metadata())
 
     def _metadata(self) -> dict[str, TopicMetadata]:
-        deadline = time.monotonic() + _ANSWER_S
+        deadline = time.monotonic() + ANSWER_S
         noticed = False
         while True:
             try:
@@ -119,7 +123,7 @@ class Admin:
     def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         asked = _futures(
             self._client.describe_configs(  # pyright: ignore[reportUnknownMemberType]
-                [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=_ANSWER_S
+                [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=ANSWER_S
             )
         )
         found: dict[str, dict[str, str]] = {}
@@ -130,11 +134,11 @@ class Admin:
                 log.warning("the settings of %s cannot be checked: %s", resource.name, _reason(error))
         return found
 
-    def ids(self, names: Sequence[str]) -> dict[str, str | None]:
+    def ids(self, names: Sequence[str], *, within_s: float) -> dict[str, str | None]:
         """What tells a topic from one of the same name before or after it. None for one that is not there; those of
-        which this cannot be said are left out."""
+        which this cannot be said, or not in time, are left out."""
         topics = TopicCollection(list(names))
-        asked = _futures(self._client.describe_topics(topics, request_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        asked = _futures(self._client.describe_topics(topics, request_timeout=within_s))  # pyright: ignore[reportUnknownMemberType]
         found: dict[str, str | None] = {}
         for name, future in asked.items():
             try:
@@ -144,10 +148,23 @@ class Admin:
                     found[name] = None
         return found
 
+    def ends(self, where: Sequence[tuple[str, int]], *, committed: bool) -> dict[tuple[str, int], int]:
+        """Where partitions end; those of which this cannot be said now are left out."""
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        latest: dict[TopicPartition, Any] = {TopicPartition(*each): OffsetSpec.latest() for each in where}
+        asked = _futures(
+            self._client.list_offsets(latest, isolation_level=isolation, request_timeout=LOOK_S)  # pyright: ignore[reportUnknownMemberType]
+        )
+        found: dict[tuple[str, int], int] = {}
+        for here, future in asked.items():
+            with suppress(KafkaException):
+                found[here.topic, here.partition] = future.result().offset
+        return found
+
     def create(self, specs: Sequence[TopicSpec], replication: int) -> None:
         """Makes topics; those that are there already stay as they are. Returns when all can be used."""
         topics = [NewTopic(spec.name, spec.partitions, replication, config=spec.config) for spec in specs]
-        made = _futures(self._client.create_topics(topics, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        made = _futures(self._client.create_topics(topics, operation_timeout=ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         for name, future in made.items():
             try:
                 future.result()
@@ -164,7 +181,7 @@ class Admin:
         if not fewer:
             return
         wanted = [NewPartitions(name, partitions) for name in fewer]
-        made = _futures(self._client.create_partitions(wanted, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        made = _futures(self._client.create_partitions(wanted, operation_timeout=ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         for name, future in made.items():
             try:
                 future.result()
@@ -176,13 +193,13 @@ class Admin:
 
     def brokers(self) -> int:
         """How many brokers the cluster has."""
-        return len(self._client.list_topics(timeout=_ANSWER_S).brokers)
+        return len(self._client.list_topics(timeout=ANSWER_S).brokers)
 
     def may_delete_records(self, topic: str) -> bool:
         """Whether this user may do that. Raises LogError."""
         asked = _futures(
             self._client.describe_topics(  # pyright: ignore[reportUnknownMemberType]
-                TopicCollection([topic]), include_authorized_operations=True, request_timeout=_ANSWER_S
+                TopicCollection([topic]), include_authorized_operations=True, request_timeout=ANSWER_S
             )
         )
         try:
@@ -194,7 +211,7 @@ class Admin:
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Drops the entries below an offset. Where this user may not do that it is told, once, and nothing is done."""
         below = [TopicPartition(topic, partition, before)]
-        asked = _futures(self._client.delete_records(below, operation_timeout=_ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
+        asked = _futures(self._client.delete_records(below, operation_timeout=ANSWER_S))  # pyright: ignore[reportUnknownMemberType]
         for future in asked.values():
             try:
                 future.result()

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Chatter", "client_log"]
+__all__ = ["Chatter", "Ear", "client_log"]
 
 _AGAIN_S: Final = 30.0
 _PASSING: Final = "GETPID"
 """A young broker, or one that has just become a coordinator, has no ids for producers yet; librdkafka asks again."""
+_LEADERLESS: Final = "new leader-1 not found"
 
 
 class Chatter(logging.Filter):
@@ -34,6 +35,25 @@ class Chatter(logging.Filter):
             return False
         self._said[kind] = now
         return True
+
+
+class Ear:
+    """The logger of one client, which also hears when librdkafka has lost a partition.
+
+    A response that names -1 as the leader leaves librdkafka 2.5 to 2.16 without any leader for it, whoever leads later
+    (its issue 5430): nothing is sent or read there any more, and no error ever comes. All that it says of it is a line.
+    Only a new client helps.
+    """
+
+    def __init__(self) -> None:
+        self.leaderless = False
+        self._logger = client_log()
+
+    def log(self, level: int, text: str, *args: object) -> None:
+        said = text % args if args else text
+        if _LEADERLESS in said:
+            self.leaderless = True
+        self._logger.log(level, "%s", said)
 
 
 def client_log() -> logging.Logger:

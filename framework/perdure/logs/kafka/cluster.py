@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from perdure.errors import LogError, UsageError
 from perdure.logs.contract import Topic
 from perdure.logs.kafka import preflight, topics
-from perdure.logs.kafka.admin import Admin
+from perdure.logs.kafka.admin import ANSWER_S, LOOK_S, Admin
 from perdure.logs.kafka.layout import LAYOUT_PARTITION, Layout, record_of
 from perdure.logs.kafka.lookup import Lookup
 from perdure.logs.kafka.settings import KafkaSettings
@@ -166,11 +166,11 @@ class Cluster:
         here."""
         if fatal := [str(fault) for fault in self.faults() if fault.fatal]:
             raise LogError("\n".join([f"{self.settings} is not safe to run on:", *fatal]))
-        return {name: found for name, found in self.ids().items() if found is not None}
+        return {name: found for name, found in self.ids(ANSWER_S).items() if found is not None}
 
-    def ids(self) -> dict[str, str | None]:
+    def ids(self, within_s: float = LOOK_S) -> dict[str, str | None]:
         """The ids of the journal's topic and of that of events, None for one that is not there."""
-        return self.admin.ids([self._name(Topic.JOURNAL), self._name(Topic.EVENTS)])
+        return self.admin.ids([self._name(Topic.JOURNAL), self._name(Topic.EVENTS)], within_s=within_s)
 
     def faults(self) -> list[preflight.Fault]:
         """What is wrong with the topics."""

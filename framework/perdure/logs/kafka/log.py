@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -23,6 +23,7 @@ from perdure.logs.contract import (
 from perdure.logs.kafka import preflight, topics
 from perdure.logs.kafka.admin import NOT_TRIMMED
 from perdure.logs.kafka.cluster import Cluster, read_layout
+from perdure.logs.kafka.follower import KafkaFollower
 from perdure.logs.kafka.group import Membership, Timing, Told
 from perdure.logs.kafka.handover import Handover, log
 from perdure.logs.kafka.layout import LAYOUT_PARTITION, Layout
@@ -32,6 +33,7 @@ from perdure.logs.kafka.producing import Appender, KafkaProducer
 from perdure.logs.kafka.reading import Reader
 from perdure.logs.kafka.settings import KafkaSettings
 from perdure.logs.kafka.shelf import Shelf
+from perdure.logs.kafka.stalls import keep_reading
 from perdure.logs.kafka.tails import Tail
 from perdure.logs.kafka.watch import watch
 from perdure.logs.steady import SteadyClock
@@ -56,7 +58,7 @@ class KafkaLog:
         *,
         create: int | None = None,
         timing: Timing | None = None,
-        close_s: float = 10.0,
+        close_s: float = 5.0,
     ) -> None:
         self.settings = settings
         self._create = create
@@ -72,7 +74,7 @@ class KafkaLog:
         self._followers: list[KafkaFollower] = []
         self.ids: dict[str, str] = {}
         """The ids of topics, by name, as far as they may be seen; from a member's join on."""
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: dict[str, asyncio.Task[None]] = {}
         self._learning: set[asyncio.Task[None]] = set()
         self._shelf = Shelf(self)
         self._clock = SteadyClock()
@@ -153,9 +155,10 @@ class KafkaLog:
         for follower in tuple(self._followers):
             follower.close()
         self._followers.clear()
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        watches, self._watches = [*self._watches.values()], {}
+        for task in watches:
+            task.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
         appender, self._appender = self._appender, None
         if appender is not None:
             await self._loop.run_in_executor(None, appender.close, self._close_s)
@@ -307,15 +310,17 @@ class KafkaLog:
         """What a worker asks before it joins. Raises LogError."""
         self.ids = await self._loop.run_in_executor(self._desk, self._cluster.check_safe)
         await self._shelf.check_ids()
-        if self._watch is None:
-            self._watch = self._loop.create_task(
-                watch(
-                    self.ids,
-                    lambda: self._loop.run_in_executor(self._desk, self._cluster.ids),
-                    self._lost,
-                ),
-                name="perdure-kafka-watch",
-            )
+        self._keep(
+            "topics",
+            lambda: watch(
+                self.ids, lambda: self._loop.run_in_executor(self._desk, self._cluster.ids), self._lost
+            ),
+        )
+
+    def _keep(self, name: str, watching: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Has something watched until the log is closed."""
+        if name not in self._watches:
+            self._watches[name] = self._loop.create_task(watching(), name=f"perdure-kafka-{name}")
 
     def forget(self, member: KafkaMember) -> None:
         if member in self._members:
@@ -343,7 +348,19 @@ class KafkaLog:
             if not committed:
                 registry = topics.topic_name(self.settings, Topic.REGISTRY)
                 reader.add(registry, LAYOUT_PARTITION, Tail(self._layout.next, self._heard))
+            self._keep(
+                "readers", lambda: keep_reading(lambda: list(self._readers.values()), self._ends, self._there)
+            )
         return reader
+
+    async def _ends(self, where: Sequence[tuple[str, int]], committed: bool) -> dict[tuple[str, int], int]:
+        return await self._loop.run_in_executor(
+            self._desk, lambda: self._cluster.admin.ends(where, committed=committed)
+        )
+
+    async def _there(self, where: tuple[str, int], offset: int, committed: bool) -> bool:
+        topic = Topic.EVENTS if committed else Topic.JOURNAL  # it names the isolation
+        return bool(await self.ask(topic, lambda lookup: lookup.read(*where, offset, 1)))
 
     def _broken(self, topic: str, partition: int, why: str) -> None:
         self._lost(f"{topic} {partition} at {self.settings} can be read no further: {why}")
@@ -369,7 +386,11 @@ class KafkaLog:
                 )
             try:
                 return work(lookup)
-            except KafkaException as error:
+            except (KafkaException, LogError) as error:
+                # Another consumer next time: this one may have lost a leader for good (see `chatter.Ear`).
+                self._lookups.pop(committed).close()
+                if isinstance(error, LogError):
+                    raise
                 raise LogError(f"{self.settings}: {error.args[0]}") from error
 
         return await self._loop.run_in_executor(self._desk, guarded)
@@ -377,18 +398,3 @@ class KafkaLog:
     def _check_open(self) -> None:
         if not self._open:
             raise UsageError("the log is not open: await log.open() first")
-
-
-class KafkaFollower:
-    """See `perdure.logs.contract.Follower`."""
-
-    def __init__(self, log: KafkaLog, topic: Topic, partition: int, tail: Tail) -> None:
-        self._log = log
-        self._topic = topic
-        self._partition = partition
-        self.tail = tail
-
-    def close(self) -> None:
-        if not self.tail.closed:
-            self.tail.closed = True
-            self._log.unfollow_with(self._topic, self._partition, self.tail)

@@ -27,6 +27,7 @@ _PASSING: Final = (
     KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._UNKNOWN_PARTITION,  # a broker that comes up
     KafkaError._TIMED_OUT,
     KafkaError._TRANSPORT,
 )

@@ -12,6 +12,7 @@ from confluent_kafka import Producer as Client
 
 from perdure.errors import AppendFailed, EntryTooLarge, LogError, UsageError
 from perdure.logs.contract import NO_HEADERS, Done, LogFull, Topic
+from perdure.logs.kafka.chatter import Ear
 from perdure.logs.kafka.handover import Handover
 from perdure.logs.kafka.known import KnownPartitions
 from perdure.logs.kafka.topics import ENTRY_BYTES_MAX
@@ -38,9 +39,11 @@ class Appender:
         self._partitions = KnownPartitions()
         self._reports: list[Report] = []
         self._closing = threading.Event()
+        self._ear = Ear()
         self._client = Client(
             {
                 **config,
+                "logger": self._ear,
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 0,
@@ -80,6 +83,8 @@ class Appender:
                 headers=list(headers.items()),
                 on_delivery=delivered,
             )
+            if self.failed is not None:  # meanwhile; the purge may have come before it
+                self._client.purge()
         except BufferError as error:
             raise LogFull(f"{len(self._client)} appends wait already for Kafka") from error
         except KafkaException as error:
@@ -113,6 +118,9 @@ class Appender:
         client, handover = self._client, self._handover
         while not (self._closing.is_set() and not len(client)):
             client.poll(_POLL_S)
+            if self._ear.leaderless and self.failed is None:
+                self.failed = "it has lost the leader of a partition, and would wait for ever"
+                client.purge()
             if self._reports:
                 reports, self._reports = self._reports, []
                 if not handover.call(_take, handover, reports):

@@ -46,6 +46,7 @@ class Reader:
         broken: Callable[[str, int, str], None],
     ) -> None:
         """`whole` says of which topics nothing may be missing; `broken` is told when something is."""
+        self.committed = committed
         self._config = {
             **config,
             "enable.auto.commit": False,
@@ -78,6 +79,17 @@ class Reader:
         tail.closed = True
         self._orders.put(lambda: self._remove(topic, partition, tail))
 
+    def positions(self) -> dict[tuple[str, int], int]:
+        """How far each partition is read that should be read on. Empty while the loop takes nothing."""
+        if self._handover.waiting > _HANDED_MAX:
+            return {}
+        slots = list(self._slots.items())
+        return {key: slot.position for key, slot in slots if key not in self._held_back}
+
+    def begin_anew(self) -> None:
+        """Goes on with another connection."""
+        self._orders.put(self._begin_anew)
+
     def close(self) -> None:
         """Ends the thread and its connections. Blocks: not on the loop."""
         self._closing = True
@@ -86,18 +98,27 @@ class Reader:
     # ------------------------------------------------------------------ on the thread
 
     def _run(self) -> None:
-        self._consumer = consumer = Consumer(self._config)
+        self._consumer = Consumer(self._config)
         try:
             while not self._closing:
                 self._obey()
                 if self._handover.waiting > _HANDED_MAX:
                     time.sleep(_POLL_S / 10)
                     continue
-                first = consumer.poll(_POLL_S)
+                first = self._consumer.poll(_POLL_S)
                 if first is not None:
-                    self._hand_over([first, *consumer.consume(_BATCH_MAX - 1, 0)])
+                    self._hand_over([first, *self._consumer.consume(_BATCH_MAX - 1, 0)])
         finally:
-            consumer.close()
+            self._consumer.close()
+
+    def _begin_anew(self) -> None:
+        """With another consumer, from where each partition was read up to."""
+        self._consumer.close()
+        self._consumer = Consumer(self._config)
+        self._held_back.clear()
+        self._consumer.incremental_assign(
+            [TopicPartition(slot.topic, slot.partition, slot.position) for slot in self._slots.values()]
+        )
 
     def _obey(self) -> None:
         while not self._orders.empty():
