@@ -358,4 +358,4 @@ async def test_a_journal_that_ends_before_its_snapshot_is_left_alone() -> None:
                 await asyncio.sleep(0)
             starting.cancel()
             assert await env.log.bounds(Topic.JOURNAL, 0) == (0, 0)
-        assert "the journal ends at 0, and a snapshot reaches up to" in str(told[0][1])
+        assert "the journal ends at 0, and a snapshot covers it up to" in str(told[0][1])

@@ -234,6 +234,6 @@ def test_a_wrong_password_is_told_and_never_shown(secured: Secured) -> None:
         wrong, "topics", "check", "--log", url_of(secured, "shop"), "--app", "x"
     )  # looks for the password
     assert shown.returncode == 1
-    assert "do not let this user in (" in shown.stderr, shown.stderr
+    assert "does not let this user in (" in shown.stderr, shown.stderr
     assert "PERDURE_KAFKA_SASL_PASSWORD" not in shown.stderr
     assert "…_SASL_PASSWORD" in shown.stderr

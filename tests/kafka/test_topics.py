@@ -108,9 +108,7 @@ def test_no_broker_is_told_with_its_reason_and_what_to_look_at(
             await log.open()
 
     asyncio.run(opening())
-    assert re.search(
-        rf"answers at kafka://{servers}/shop yet \(.*{why}.*\); .* for another 1.5 s", caplog.text
-    )
+    assert re.search(rf"answers at kafka://{servers}/shop yet \(.*{why}.*\); it may be starting", caplog.text)
 
 
 def test_a_broker_that_lets_nobody_in_is_told_at_once(url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,15 +21,10 @@ class SteadyClock:
     """The wall clock in µs; when that is set back, it goes on more slowly until the other has caught up."""
 
     def __init__(self) -> None:
-        self._last = 0
         self._base = 0
 
     def __call__(self) -> int:
-        # Asked several times in each step: the slow clock is only looked at when it is needed.
-        now = time.time_ns() // 1_000
-        if now < self._last:
-            slow = steady_us(time.monotonic_ns())
-            self._base = max(self._base, self._last - slow)
-            now = max(now, self._base + slow)
-        self._last = now
+        slow = steady_us(time.monotonic_ns())
+        now = max(self._base + slow, time.time_ns() // 1_000)
+        self._base = now - slow
         return now

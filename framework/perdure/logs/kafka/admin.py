@@ -79,7 +79,8 @@ class Admin:
         why = self._why(error)
         if self._refused():
             raise LogError(
-                f"Kafka at {self._where} does not let this user in ({why}): look at the settings in PERDURE_KAFKA_…"
+                f"Kafka at {self._where} does not let this user in ({why}): look at PERDURE_KAFKA_SASL_MECHANISM, "
+                "…_SASL_USERNAME and …_SASL_PASSWORD"
             ) from error
         busy = error.args[0].code() == KafkaError._TIMED_OUT
         if late or (noticed and not busy):
