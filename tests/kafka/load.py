@@ -23,6 +23,8 @@ class Load:
         self.draw = random.Random(SEED)
         self.workers: list[Child] = [place.start("work") for _ in range(workers)]
         self.sender = place.start("produce", seed=SEED, pause_s=0.03)
+        for worker in self.workers:
+            worker.started()  # what fails is a broker under load, not one that a worker only now looks for
         self.goes_on("the first steps run")
 
     def goes_on(self, what: str = "steps run again", within_s: float = BACK_WITHIN_S) -> None:

@@ -193,8 +193,13 @@ class Admin:
         self._wait_for(fewer, partitions)
 
     def brokers(self) -> int:
-        """How many brokers the cluster has."""
-        return len(self._client.list_topics(timeout=ANSWER_S).brokers)
+        """How many brokers the cluster has. A young one may not know itself yet: it is asked again for a while."""
+        deadline = time.monotonic() + ANSWER_S
+        while not (found := len(self._client.list_topics(timeout=ANSWER_S).brokers)):
+            if time.monotonic() > deadline:
+                raise LogError(f"the brokers at {self._where} answer, and name no broker: look at their logs")
+            time.sleep(0.1)
+        return found
 
     def may_delete_records(self, topic: str) -> bool:
         """Whether this user may do that. Raises LogError."""

@@ -71,7 +71,7 @@ class Cluster:
                 f"{settings} --app {settings.app} --partitions N"
             )
         if create is not None:
-            self.make_topics(None if there else create, max(1, min(_REPLICATION_MAX, self.admin.brokers())))
+            self.make_topics(None if there else create, min(_REPLICATION_MAX, self.admin.brokers()))
         return self.layout()
 
     def layout(self) -> Layout:
