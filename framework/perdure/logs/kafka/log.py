@@ -58,7 +58,7 @@ class KafkaLog:
         *,
         create: int | None = None,
         timing: Timing | None = None,
-        close_s: float = 5.0,
+        close_s: float = 3.0,
     ) -> None:
         self.settings = settings
         self._create = create
