@@ -29,6 +29,8 @@ __all__ = ["Membership", "Timing", "Told"]
 _POLL_S: Final = 0.1
 _LATE_S: Final = 1.0
 _LOOK_S: Final = 1.0
+_CLOSE_S: Final = 1.0
+"""How long a client that holds nothing any more may take to end: one whose broker hangs takes six seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Membership:
         """What is held is given up without asking: the loop takes nothing, or the membership is over already."""
         self._held: set[int] = set()
         self._leaving = threading.Event()
+        self._let_go = threading.Event()
+        """Set when it leaves and holds nothing any more."""
         self._grown = threading.Event()
         self.hold = threading.Event()
         """Set, the member takes no part in its group, as if its thread were stuck. For tests."""
@@ -107,22 +111,31 @@ class Membership:
     def leave(self) -> None:
         """Gives everything back and leaves the group. Blocks: not on the loop."""
         self._leaving.set()
-        self._thread.join()
+        self._let_go.wait()
+        self._thread.join(_CLOSE_S)
 
     # ------------------------------------------------------------------ on the thread
 
     def _run(self) -> None:
-        while not self._leaving.is_set():
-            consumer = Consumer({**self._config, "group.instance.id": os.urandom(12).hex()})
-            try:
-                self._keep_place(consumer)
-                self._give_back(consumer)
-            except KafkaException as error:
-                # librdkafka has given this consumer up for good, and takes no call any more.
-                log.warning("the group of %s is joined anew: %s", self._topic, error)
-                self._leaving.wait(_LATE_S)
-            self._drop_rest()
-            consumer.close()  # a consumer that did not leave is waited for during its session
+        try:
+            while not self._leaving.is_set():
+                self._be_member()
+        finally:
+            self._let_go.set()
+
+    def _be_member(self) -> None:
+        consumer = Consumer({**self._config, "group.instance.id": os.urandom(12).hex()})
+        try:
+            self._keep_place(consumer)
+            self._give_back(consumer)
+        except KafkaException as error:
+            # librdkafka has given this consumer up for good, and takes no call any more.
+            log.warning("the group of %s is joined anew: %s", self._topic, error)
+            self._leaving.wait(_LATE_S)
+        self._drop_rest()
+        if self._leaving.is_set():
+            self._let_go.set()
+        consumer.close()  # a consumer that did not leave is waited for during its session
 
     def _keep_place(self, consumer: Consumer) -> None:
         """Is a member until it leaves. Raises KafkaException."""
