@@ -22,6 +22,8 @@ from typing import Any
 from tests.crash.lives import LIVES
 from tests.crash.service import SCENARIOS
 
+THREADS_END_S = 5.0
+
 
 def born(life: str, arguments: dict[str, Any]) -> int:
     pid = os.fork()
@@ -46,6 +48,9 @@ def main() -> None:
         LIVES["whole"](
             folder, [(name, 1) for name in SCENARIOS]
         )  # what is made at the first use is inherited
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(THREADS_END_S)  # a worker's watchdogs were told to end, and may still be at it
     assert threading.active_count() == 1, "a process with threads cannot be forked"
     gc.freeze()
     children: set[int] = set()
