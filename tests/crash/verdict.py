@@ -171,7 +171,10 @@ def _executions(
             faults.append(f"{key} was executed with different arguments")
         late = [line for line in begins if line.at > settled.get(key, line.at) and line.pid not in zombies]
         if late:
-            faults.append(f"{key} was executed again after its outcome was recorded: {late}")
+            by_us = [line.at - settled[key] for line in late]
+            faults.append(
+                f"{key} was executed again after its outcome was recorded, by {by_us} µs: {late} of {begins}"
+            )
         for attempt, count in Counter(line.attempt for line in begins).items():
             if kills is not None and count > 1 + kills:
                 faults.append(f"attempt {attempt} of {key} was executed {count} times after {kills} kills")

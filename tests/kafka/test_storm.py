@@ -30,6 +30,7 @@ class Storm:
         self.load = load
         self.leaving: list[Child] = []
         self.hung: list[Child] = []
+        self.stopped: set[int] = set()
         self.done: dict[str, int] = dict.fromkeys(("join", "leave", "kill", "hang"), 0)
 
     def blow(self) -> None:
@@ -49,6 +50,7 @@ class Storm:
             else:
                 victim.signal(signal.SIGSTOP)
                 self.hung.append(victim)
+                self.stopped.add(victim.pid)
         self.done[what] += 1
         if len(self.hung) > 1:  # for longer than its session: a zombie
             zombie = self.hung.pop(0)
@@ -88,10 +90,8 @@ def test_promise_1_2_3_workers_come_and_go(place: MakePlace) -> None:
 
     until(look, "the storm is over", STORM_S + 60)
     storm.over()
-    # To read all that a long storm leaves takes its time. And on a busy machine each process may be late for its
-    # session of 2.5 s, and begin what its successor has done; its records are void then, like those of the stopped.
-    anyone = {child.pid for child in load.place.children}
-    story = load.settle(60 + STORM_S, anyone)
+    # To read all that a long storm leaves takes its time. Who was stopped may begin what others have done meanwhile.
+    story = load.settle(60 + STORM_S, storm.stopped)
     claims = len(story.kinds("Claim"))
     print(
         f"{storm.done}; {len(story.runs())} runs, {claims} claims, longest gap {gap_s:.1f} s,"
