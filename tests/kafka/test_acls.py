@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +17,7 @@ from perdure import App, Context
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.logs import Topic, open_log
 from perdure.logs.kafka import KafkaLog
+from tests.kafka import commands
 from tests.kafka.secured import PASSWORD, Secured, allowed_by_the_page, environment, kafka, secured_broker
 from tests.kafka.test_growth import led, until
 
@@ -60,14 +59,7 @@ def make_app(url: str, monkeypatch: pytest.MonkeyPatch, user: dict[str, str]) ->
 
 
 def perdure(user: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "perdure.cli", *arguments],
-        env=os.environ | user,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    done = commands.perdure(*arguments, **user)
     assert PASSWORD not in done.stdout + done.stderr
     return done
 

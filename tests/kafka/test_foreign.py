@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import uuid
 from io import BytesIO
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 
 from tests.brokers import broker
 from tests.house.sources import ROOT
+from tests.kafka.commands import perdure
 from tests.kafka.strangers import Stranger, shop
 
 pytestmark = [pytest.mark.kafka, pytest.mark.asyncio]
@@ -119,23 +118,9 @@ async def test_what_cannot_be_read_is_buried_and_holds_up_nobody() -> None:
         assert [(letter.topic, letter.partition, letter.offset, letter.key) for letter in letters] == [
             ("events", 0, n, b"\xff") for n in range(5)
         ]
-        shown = await asyncio.to_thread(
-            subprocess.run,
-            [
-                sys.executable,
-                "-m",
-                "perdure.cli",
-                "dead-letters",
-                "list",
-                "--json",
-                "--log",
-                it.url.partition("?")[0],
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        listed = ("dead-letters", "list", "--json", "--log", it.url.partition("?")[0])
+        shown = await asyncio.to_thread(perdure, *listed)
+        assert shown.returncode == 0, shown.stderr
         found = json.loads(shown.stdout)[::-1]
         for letter, words in zip(
             found,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +21,7 @@ from perdure.index.reader import JournalReader
 from perdure.logs import open_log
 from perdure.logs.kafka import KafkaLog
 from tests.brokers import broker
+from tests.kafka.commands import perdure
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -223,16 +222,6 @@ def test_a_second_app_of_a_namespace_may_have_more_partitions_than_its_events() 
             await fewer.open()
 
     asyncio.run(script())
-
-
-def perdure(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "perdure.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_growing_from_the_command_line() -> None:

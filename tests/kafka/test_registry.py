@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from perdure.client.letters import redrive
 from perdure.config import schema_registry
 from tests.brokers import broker
 from tests.brokers.registry import Gate, registry_of
+from tests.kafka.commands import perdure
 from tests.kafka.strangers import Stranger, shop
 
 pytestmark = [pytest.mark.kafka, pytest.mark.asyncio]
@@ -191,17 +190,8 @@ async def test_an_event_class_that_no_longer_fits_is_refused(gate: Gate, tmp_pat
             "async def sell(ctx: Context[Sold]) -> None: ...\n"
         )
 
-    def schemas(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "perdure.cli", *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
     async def says(*words: str) -> tuple[int, str]:
-        done = await asyncio.to_thread(schemas, *words)
+        done = await asyncio.to_thread(perdure, *words)
         return done.returncode, done.stdout + done.stderr
 
     subject = f"{topic}-shop/sold"

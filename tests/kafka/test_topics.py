@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
 import uuid
 from urllib.parse import urlsplit
 
@@ -16,18 +14,9 @@ from perdure import App, Context, LogError
 from perdure.logs.kafka import KafkaLog, KafkaSettings, admin
 from perdure.testing.log_contract import Recorder
 from tests.brokers import broker
+from tests.kafka.commands import perdure
 
 pytestmark = pytest.mark.kafka
-
-
-def perdure(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "perdure.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture
