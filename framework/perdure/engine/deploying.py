@@ -255,9 +255,8 @@ class Deploying:
         self._cancel()
         clock = self._services.clock
         if not self._closed:
-            pause_us += self._jitter(
-                pause_us // 4
-            )  # so that one of many asks, and the others hear the answer
+            # Not all at the same time: one of many asks, and the others hear the answer.
+            pause_us += self._jitter(pause_us // 4)
             self._alarm = clock.call_at(clock.now() + pause_us, self._look)
 
     def _cancel(self) -> None:

@@ -189,9 +189,8 @@ class Membership:
 
     def _look(self, consumer: Consumer) -> None:
         try:
-            consumer.list_topics(
-                timeout=_LOOK_S
-            )  # of all topics: only that has librdkafka look at its subscription
+            # Of all topics: only that has librdkafka look at its subscription.
+            consumer.list_topics(timeout=_LOOK_S)
             self._grown.clear()
         except KafkaException as error:
             log.warning("the group of %s: its partitions are not known yet: %s", self._topic, error)
