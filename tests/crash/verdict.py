@@ -16,6 +16,7 @@ from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.state import PartitionState, Run
 from perdure.index.reader import JournalReader
 from perdure.logs.contract import Entry, Log, Topic
+from perdure.logs.kafka import KafkaLog
 from tests.crash import ledger
 from tests.crash.lives import end_of
 from tests.crash.service import End, log_of
@@ -44,6 +45,8 @@ class Story:
     """When the outcome of a step, timer, wait or child was recorded (µs), by run and key."""
     ended: dict[str, int] = field(default_factory=dict[str, int])
     faults: list[str] = field(default_factory=list[str])
+    stamp_us: int = 1
+    """How coarse the log's times are: what Kafka stamps is cut to whole milliseconds."""
 
     def runs(self) -> list[Run]:
         return [run for state in self.states for run in state.runs.values()]
@@ -100,7 +103,7 @@ async def _read(folder: Path, limits: Limits) -> Story:
     log = log_of(folder)
     await log.open()
     try:
-        story = Story()
+        story = Story(stamp_us=1_000 if isinstance(log, KafkaLog) else 1)
         for number in range(log.partitions):
             story.states.append(PartitionState(number, log.partitions, limits=limits))
             for entry in await everything(log, Topic.JOURNAL, number):
@@ -169,9 +172,11 @@ def _executions(
         begins = [line for line in executed if line.what == "begin"]
         if len({(line.args, line.run) for line in executed}) > 1:
             faults.append(f"{key} was executed with different arguments")
-        late = [line for line in begins if line.at > settled.get(key, line.at) and line.pid not in zombies]
-        if late:
-            by_us = [line.at - settled[key] for line in late]
+        recorded = settled.get(key)
+        if recorded is not None and (
+            late := [x for x in begins if x.at >= recorded + story.stamp_us and x.pid not in zombies]
+        ):
+            by_us = [line.at - recorded for line in late]
             faults.append(
                 f"{key} was executed again after its outcome was recorded, by {by_us} µs: {late} of {begins}"
             )
