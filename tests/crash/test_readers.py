@@ -22,6 +22,7 @@ from tests.crash.verdict import portrait
 
 KILLED = -9
 KILLS = 15
+SNAPSHOTS_MIN = 18
 SEED = 8
 PARTITIONS = 2
 SMALL = {"snapshot_tail_bytes_min": 4_000, "snapshot_chunk_bytes_max": 8_000, "history_time_max": 0} | PATIENT
@@ -73,6 +74,8 @@ def test_promise_4_snapshot_and_tail_are_the_whole(place: MakePlace) -> None:
             victim = draw.randrange(2)
             assert workers[victim].kill() == KILLED
             workers[victim] = here.start("work")
+        # On a slow machine the kills leave less time for snapshots, and some of those seen are not accepted.
+        until(lambda: len(recorder.snapshots) >= SNAPSHOTS_MIN, "snapshots are taken", 60)
         (here.folder / "enough").touch()
         assert sender.wait() == 0, sender.errors()
         wanted = ends_of(known_items(here.folder))
