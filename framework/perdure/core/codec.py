@@ -94,7 +94,11 @@ def encode_commit(body: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
                 parts.append(part.getvalue())
             out.writelines(parts)
         out.write(b"\0")
-        _write(out, _acks(), body["acks"])
+        acks = body["acks"]
+        if acks:
+            _write(out, _acks(), acks)
+        else:
+            out.write(b"\0")
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise EncodingError(f"a Commit record does not fit its schema: {error}") from error
     return out.getvalue(), parts

@@ -74,7 +74,7 @@ class Attempts:
     def _run(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         policy = self.policy(resident, ask)
         number = self.failed(run, resident, ask.key) + 1
-        resident.running[ask.key] = Running(number, self._services.clock.now())
+        resident.running[ask.key] = Running(number)
         self._services.running += 1
         self._services.observers.attempt(run, ask.key, number)
         attempt = Attempt(
@@ -147,7 +147,7 @@ class Attempts:
         if running.abandoned or resident.execution.ended or not resident.execution.awaits(ask.key):
             self._driver.end_if_quiet(resident)
             return
-        op = self._outcome_op(resident, ask, number, running.began, outcome)
+        op = self._outcome_op(resident, ask, number, outcome)
         if op[0] == ops.ATTEMPT_FAILED:
             resident.attempts[ask.key] = number
             resident.turns.append(
@@ -173,7 +173,7 @@ class Attempts:
         resident.ended = True
         self._driver.mark(resident)
 
-    def _outcome_op(self, resident: Resident, ask: StepAsk, number: int, began: int, outcome: Outcome) -> Op:
+    def _outcome_op(self, resident: Resident, ask: StepAsk, number: int, outcome: Outcome) -> Op:
         time = self._driver.tick(resident)
         body: dict[str, Any] = {"key": ask.key, "time": time, "attempt": number, "took": outcome.took}
         if outcome.result is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from perdure.authoring.functions import Function
 from perdure.core import ops
-from perdure.core.ops import ASKED, STARTED, EventData, Op
+from perdure.core.ops import ASKED, STARTED, STEP_DONE, EventData, Op
 from perdure.core.state import Item
 from perdure.engine.executions import AnyExecution
 from perdure.execution.model import StepAsk, Turn
@@ -38,40 +38,44 @@ class Running:
     """An attempt handed to the worker."""
 
     number: int
-    began: int
     abandoned: bool = False
 
 
-@dataclass(slots=True)
 class Resident:
     """The volatile side of a run under one claim."""
 
-    run_id: str
-    function: Function[Any, Any]
-    execution: AnyExecution
-    time: int
-    turns: deque[Step] = field(default_factory=deque[Step])
-    """Turns that no record holds yet, oldest first."""
-    in_flight: list[Step] = field(default_factory=list[Step])
-    """Turns in the commit that is appended and not read back."""
-    running: dict[str, Running] = field(default_factory=dict[str, Running])
-    delivered: set[Item] = field(default_factory=set[Item])
-    """Inbox items given to the body by turns that do not count yet."""
-    end: Op | None = None
-    """The run's end, held back while attempts are in flight (B2). The log knows it as `EndHeld`."""
-    ended: bool = False
-    """Its body takes nothing more: it has ended, or is parked."""
-    busy: bool = False
-    """A turn of a `def` body computes in a thread."""
-    queue: deque[Op] = field(default_factory=deque[Op])
-    """Releases that wait for it."""
-    missed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    """What came due while a thread computed: key and time."""
-    attempts: dict[str, int] = field(default_factory=dict[str, int])
-    """Failed attempts by key, ahead of the fold."""
-    dead: bool = False
-    careful: bool = False
-    """Its first steps start only when a record names them: they may be what killed the worker before (A8)."""
+    __slots__ = (
+        "attempts", "busy", "careful", "dead", "delivered", "end", "ended", "execution", "function", "in_flight",
+        "missed", "queue", "run_id", "running", "time", "turns",
+    )  # fmt: skip
+
+    def __init__(self, run_id: str, function: Function[Any, Any], execution: AnyExecution, time: int) -> None:
+        self.run_id = run_id
+        self.function = function
+        self.execution = execution
+        self.time = time
+        self.turns: deque[Step] = deque()
+        """Turns that no record holds yet, oldest first."""
+        self.in_flight: list[Step] = []
+        """Turns in the commit that is appended and not read back."""
+        self.running: dict[str, Running] = {}
+        self.delivered: set[Item] = set()
+        """Inbox items given to the body by turns that do not count yet."""
+        self.end: Op | None = None
+        """The run's end, held back while attempts are in flight (B2). The log knows it as `EndHeld`."""
+        self.ended = False
+        """Its body takes nothing more: it has ended, or is parked."""
+        self.busy = False
+        """A turn of a `def` body computes in a thread."""
+        self.queue: deque[Op] = deque()
+        """Releases that wait for it."""
+        self.missed: list[tuple[str, int]] = []
+        """What came due while a thread computed: key and time."""
+        self.attempts: dict[str, int] = {}
+        """Failed attempts by key, ahead of the fold."""
+        self.dead = False
+        self.careful = False
+        """Its first steps start only when a record names them: they may be what killed the worker before (A8)."""
 
     def take(self, opening: Op | None, turn: Turn) -> Step:
         """Books a turn."""
@@ -83,9 +87,10 @@ class Resident:
     def must_commit(self) -> bool:
         """Whether anything waits that takes effect only when it counts. A body's first asks do not: they follow
         from the record that started the run."""
-        if len(self.turns) > 1:
+        turns = self.turns
+        if len(turns) > 1:
             return True
-        for turn in self.turns:
+        for turn in turns:
             for name, _ in turn.ops:
                 if name != STARTED and name != ASKED:
                     return True
@@ -104,9 +109,10 @@ def ops_size(changes: Sequence[Op]) -> int:
     """About how many bytes ops take in a record. What has no payload counts as `OP_BYTES`, its key included."""
     size = OP_BYTES * len(changes)
     for name, body in changes:
-        sizer = _SIZERS.get(name)
-        if sizer is not None:
-            size += sizer(body)
+        if name == STEP_DONE:  # nearly every turn has one
+            size += len(body["result"])
+        elif name in _SIZERS:
+            size += _SIZERS[name](body)
     return size
 
 
@@ -125,7 +131,6 @@ def _outcome(body: Body) -> int:
 
 
 _SIZERS: dict[str, Callable[[Body], int]] = {
-    ops.STEP_DONE: lambda body: len(body["result"]),
     ops.RUN_DONE: lambda body: len(body["result"]),
     ops.STEP_FAILED: _error,
     ops.RUN_FAILED: _error,

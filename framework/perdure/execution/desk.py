@@ -72,7 +72,7 @@ class Desk:
         self.dead = False
         self.replaying = False
         self.pending: dict[str, Pending] = {}
-        self.drawn = set[str]()
+        self.drawn: set[str] = set()
         """The paths of the tasks that have drawn random numbers."""
         self._asks_max = limits.turn_asks_max
         self._asks = 0

@@ -198,8 +198,11 @@ class LocalSteps:
         attempt = job.attempt
         try:
             begin_step(job.info)
-            with _nothing if self._around is None else self._around(attempt):
-                value = await (attempt.fn(*attempt.args, **attempt.kwargs) if begun is None else begun)
+            if begun is None and self._around is None:  # as most are
+                value = await attempt.fn(*attempt.args, **attempt.kwargs)
+            else:
+                with _nothing if self._around is None else self._around(attempt):
+                    value = await (attempt.fn(*attempt.args, **attempt.kwargs) if begun is None else begun)
             job.outcome = job.returned(value, self._limits)
         except GeneratorExit:
             raise
@@ -300,7 +303,8 @@ class LocalSteps:
         """Nothing of it runs any more."""
         job.silence()
         self._slots.free(job.lane)
-        self._fill()
+        if self._slots.waiting:
+            self._fill()
         try:
             self._tell(job, outcome)
         finally:

@@ -51,7 +51,7 @@ def _queue(state: PartitionState, target: str, seq: int, value: bytes) -> None:
     state.outbound[target] = seq
     queue = state.outbox.get(target)
     if queue is None:
-        queue = state.outbox[target] = deque[tuple[int, bytes]]()
+        queue = state.outbox[target] = deque()
     queue.append((seq, value))
     state.effects.append(effects.Send(target))
 

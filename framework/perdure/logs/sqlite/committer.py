@@ -247,12 +247,13 @@ class Committer:
                     if slot not in heads:
                         heads[slot] = rows.next_offset(self._connection, slot)
                 offset = heads[slot] + len(entries)
+                # bytearray: for bytes `sqlite3` looks for an adapter, which costs more than the copy.
                 params += (
                     (slot << rows.OFFSET_BITS) | offset,
                     ts,
-                    key,
-                    encoded,
-                    value,
+                    bytearray(key),
+                    encoded and bytearray(encoded),
+                    bytearray(value),
                 )
                 entries.append(Entry(offset, ts, key, value, headers))
                 if done is not None:

@@ -82,11 +82,15 @@ def _statement_sizes() -> list[int]:
 
 def _insert_statement(rows: int) -> str:
     values = ",".join(["(?,?,?,?,?)"] * rows)
-    return f"INSERT INTO entries SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"
+    return f"INSERT INTO entries SELECT * FROM (VALUES {values}) WHERE column1 >= 0"
 
 
 _SIZES: Final = _statement_sizes()
 _INSERTS: Final = {size: _insert_statement(size) for size in set(_SIZES[1:])}
+
+
+_NO_ROW: Final = -1
+"""Fills a statement that takes more rows than there are. An int, since for None `sqlite3` would look for an adapter."""
 
 
 def insert(connection: sqlite3.Connection, params: list[Any], rows: int) -> None:
@@ -113,7 +117,7 @@ def insert(connection: sqlite3.Connection, params: list[Any], rows: int) -> None
 def _insert_part(connection: sqlite3.Connection, params: list[Any], rows: int) -> None:
     size = _SIZES[rows]
     if size != rows:
-        params = params + [None] * ((size - rows) * 5)
+        params = params + [_NO_ROW] * ((size - rows) * 5)
     connection.execute(_INSERTS[size], params)
 
 
