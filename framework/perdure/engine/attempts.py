@@ -8,7 +8,7 @@ from typing import Any
 from perdure.authoring.retry import Retry, next_delay
 from perdure.core import ids, ops
 from perdure.core.ops import Failure, Op
-from perdure.core.state import STILL, Run
+from perdure.core.state import STILL, Pending, Run
 from perdure.engine import suspects
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident, Running, Step
@@ -47,7 +47,14 @@ class Attempts:
         if self._services.draining:
             return  # the next owner starts it
         pending = run.pending.get(ask.key)
-        if suspects.is_convicted(pending, self._services.limits) and pending is not None:
+        if pending is not None and (pending.suspect or pending.alone):
+            self._start_noted(run, resident, ask, pending)
+        else:
+            self._run(run, resident, ask)
+
+    def _start_noted(self, run: Run, resident: Resident, ask: StepAsk, pending: Pending) -> None:
+        """A step that was in flight when an owner vanished (A8)."""
+        if suspects.is_convicted(pending, self._services.limits):
             time = self._driver.tick(resident)
             body = {"key": ask.key, "time": time, "attempt": pending.attempt + 1, "took": 0}
             self._driver.release(

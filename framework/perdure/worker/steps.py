@@ -198,11 +198,8 @@ class LocalSteps:
         attempt = job.attempt
         try:
             begin_step(job.info)
-            if begun is None and self._around is None:  # as most are
-                value = await attempt.fn(*attempt.args, **attempt.kwargs)
-            else:
-                with _nothing if self._around is None else self._around(attempt):
-                    value = await (attempt.fn(*attempt.args, **attempt.kwargs) if begun is None else begun)
+            with _nothing if self._around is None else self._around(attempt):
+                value = await (attempt.fn(*attempt.args, **attempt.kwargs) if begun is None else begun)
             job.outcome = job.returned(value, self._limits)
         except GeneratorExit:
             raise
