@@ -2,21 +2,21 @@
 
 A value is `C3 01`, the schema's CRC-64-AVRO fingerprint (little endian), and the body
 (Avro specification, "Single-object encoding"). Members of a union are `(name, fields)` on both sides: writing with the
-name spares fastavro the search for the member that fits, reading with it spares us the guess.
+name spares the search for the member that fits, reading with it spares us the guess. fastavro reads the schemas; what
+reads and writes by them is made in `avro`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import fastavro.schema
 
+from perdure.core import avro
 from perdure.errors import EncodingError
 
 NAMESPACE = "perdure"
@@ -26,10 +26,8 @@ RECORDS = (
 )  # fmt: skip
 """The records that stand alone in the log; every other schema is a part of one of these."""
 
-# fastavro's types are partial; these are the two calls as they are used here.
-_write: Callable[..., None] = fastavro.schemaless_writer  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-_read: Callable[..., Any] = fastavro.schemaless_reader  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
+_MISFITS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError)
+"""What writing raises for a body that does not fit its schema."""
 MARKER = b"\xc3\x01"
 """How a value in Avro's single-object encoding begins."""
 _PREFIX_BYTES = 10
@@ -65,59 +63,56 @@ def _by_prefix() -> Mapping[bytes, Schema]:
     return {s.prefix: s for s in map(schema, RECORDS)}
 
 
+@cache
+def _named(name: str) -> Mapping[str, Any]:
+    return schema(name).parsed["__named_schemas"]
+
+
+@cache
+def _writer(name: str) -> avro.Write:
+    return avro.writer(schema(name).parsed, _named(name))
+
+
+@cache
+def _reader(name: str) -> avro.Read:
+    return avro.reader(schema(name).parsed, _named(name))
+
+
 def encode(name: str, body: Mapping[str, Any]) -> bytes:
     """The value of a record. Raises EncodingError when the body does not fit its schema: a bug, not bad input."""
-    found = schema(name)
-    out = BytesIO()
-    out.write(found.prefix)
+    parts = [schema(name).prefix]
     try:
-        _write(out, found.parsed, body)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise EncodingError(f"a {name} record does not fit its schema: {error}") from error
-    return out.getvalue()
+        _writer(name)(parts, body)
+        return b"".join(parts)
+    except _MISFITS as error:
+        raise EncodingError(f"a {name} record does not fit its schema: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return f"there is no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def encode_commit(body: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
     """The value of a `Commit`, and the bytes of each of its changes in it: a run's history keeps only its own."""
-    out = BytesIO()
-    out.write(schema("Commit").prefix)
-    changes = body["changes"]
-    parts: list[bytes] = []
+    write, write_ack = _writer("Change"), _writer("Ack")
+    value, parts = [schema("Commit").prefix], list[bytes]()
     try:
-        if changes:
-            # An array is blocks of a count and that many items, ended by a count of zero (Avro, "Complex Types").
-            out.write(_long(len(changes)))
-            parsed = schema("Change").parsed
-            for change in changes:
-                part = BytesIO()
-                _write(part, parsed, change)
-                parts.append(part.getvalue())
-            out.writelines(parts)
-        out.write(b"\0")
-        acks = body["acks"]
-        if acks:
-            _write(out, _acks(), acks)
-        else:
-            out.write(b"\0")
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise EncodingError(f"a Commit record does not fit its schema: {error}") from error
-    return out.getvalue(), parts
-
-
-@cache
-def _acks() -> Any:
-    return next(field["type"] for field in schema("Commit").parsed["fields"] if field["name"] == "acks")
-
-
-def _long(number: int) -> bytes:
-    """A positive Avro long."""
-    number <<= 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+        # An array is blocks of a count and that many items, ended by a count of zero (Avro, "Complex Types").
+        if body["changes"]:
+            for change in body["changes"]:
+                part: list[bytes] = []
+                write(part, change)
+                parts.append(b"".join(part))
+            value += (avro.long(len(parts)), *parts)
+        value.append(b"\0")
+        if body["acks"]:
+            value.append(avro.long(len(body["acks"])))
+            for ack in body["acks"]:
+                write_ack(value, ack)
+        value.append(b"\0")
+        return b"".join(value), parts
+    except _MISFITS as error:
+        raise EncodingError(f"a Commit record does not fit its schema: {_said(error)}") from error
 
 
 def parts_of(commit: Mapping[str, Any]) -> list[bytes]:
@@ -128,16 +123,18 @@ def parts_of(commit: Mapping[str, Any]) -> list[bytes]:
 def ops_of(part: bytes) -> list[tuple[str, dict[str, Any]]]:
     """The ops of one entry of a run's history."""
     try:
-        change = _read(
-            BytesIO(part),
-            schema("Change").parsed,
-            None,
-            return_record_name=True,
-            return_record_name_override=True,
-        )
+        change, end = _reader("Change")(part, 0)
+        _whole(part, end)
     except Exception as error:
         raise EncodingError(f"a run's history is corrupt: {type(error).__name__}: {error}") from error
     return change["ops"]
+
+
+def _whole(value: bytes, end: int) -> None:
+    if end > len(value):
+        raise ValueError("it ends too early")
+    if end < len(value):
+        raise ValueError(f"{len(value) - end} bytes too many")
 
 
 def decode(value: bytes) -> tuple[str, dict[str, Any]]:
@@ -146,12 +143,9 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     if found is None:
         what = "of an unknown type or version" if value[:2] == MARKER else "not in single-object encoding"
         raise EncodingError(f"the value is {what}: {value[:_PREFIX_BYTES].hex()}")
-    source = BytesIO(value)
-    source.seek(_PREFIX_BYTES)
     try:
-        body = _read(source, found.parsed, None, return_record_name=True, return_record_name_override=True)
+        body, end = _reader(found.name)(value, _PREFIX_BYTES)
+        _whole(value, end)
     except Exception as error:
         raise EncodingError(f"a {found.name} record is corrupt: {type(error).__name__}: {error}") from error
-    if source.tell() != len(value):
-        raise EncodingError(f"a {found.name} record has {len(value) - source.tell()} bytes too many")
     return found.name, body
