@@ -248,7 +248,9 @@ class Residents:
                     self.mark(resident)
         finally:
             if self._fresh and self.life.acting:
-                self.services.clock.call_at(self._fresh[0][0], self._show)
+                # Under load some are due at any moment; one call for all of a short while does.
+                again = max(self._fresh[0][0], now + SEEN_WITHIN_US // 10)
+                self.services.clock.call_at(again, self._show)
 
     def _end(self, resident: Resident, step: Step, turn: Turn) -> None:
         """The body has ended. The end counts only when no attempt is in flight."""
