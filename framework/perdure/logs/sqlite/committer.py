@@ -77,16 +77,24 @@ class Committer:
     def __init__(self, settings: Settings, shared: SharedDirectory, loop: asyncio.AbstractEventLoop) -> None:
         self.tails = Tails()
         self.bridge = Bridge(loop)
-        self.bell = Doorbell(shared.bells)
-        self.membership = Membership(shared, settings.partitions, settings.lease_us, self._membership_changed)
+        with contextlib.ExitStack() as undo:  # what is open already, when the next cannot be
+            self.bell = Doorbell(shared.bells)
+            undo.callback(self.bell.close)
+            self.membership = Membership(
+                shared, settings.partitions, settings.lease_us, self._membership_changed
+            )
+            undo.callback(self.membership.close)
+            self._queue = WriterQueue(shared)
+            undo.callback(self._queue.close)
+            self._clock = SharedClock(shared)
+            undo.callback(self._clock.close)
+            self._connection = files.connect(settings.path, settings.full)
+            undo.pop_all()
         self.failure: LogError | None = None
         """The thread has ended: why."""
         self.taken_bytes = 0
         self._settings = settings
-        self._queue = WriterQueue(shared)
-        self._clock = SharedClock(shared)
         self._inbox: deque[Append | Callable[[], object]] = deque()
-        self._connection = files.connect(settings.path, settings.full)
         self._heads: dict[int, int] = {}
         self._heads_version = -1
         self._tails_version = -1

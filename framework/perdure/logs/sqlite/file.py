@@ -142,7 +142,21 @@ def translated(error: sqlite3.Error, file: Path) -> LogError:
         )
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LogError(f"{file} stays locked: another program holds a transaction open on it, close that")
+    if name.startswith("SQLITE_IOERR"):
+        return LogError(
+            f"the disk of {file} fails ({error}, {name}): look at what the kernel says of it; whatever was acknowledged"
+            " stands, and the rest is tried again"
+        )
     return LogError(f"{file}: {error} ({name or type(error).__name__})")
+
+
+def unopened(error: OSError, file: Path | None) -> LogError:
+    """What the system refused while the log was opened, in the same words."""
+    what = error.strerror or type(error).__name__
+    return LogError(
+        f"cannot open the log {file}: {what} ({error.filename or f'{file}.shared'}):"
+        " see to its disk, and to who may write its directory, then start again"
+    )
 
 
 def wal_bytes(file: Path) -> int:

@@ -99,6 +99,9 @@ class SqliteLog:
             except BaseException:
                 self._close_file()
                 raise
+        except OSError as error:
+            self._desk.shutdown(wait=False)
+            raise files.unopened(error, self.path) from error
         except BaseException:
             self._desk.shutdown(wait=False)
             raise
@@ -108,10 +111,14 @@ class SqliteLog:
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
             raise LogError(f"cannot write {path}: make it writable for this user")
         shared = SharedDirectory(path)
-        self._queue = WriterQueue(shared)
         self._clock = SharedClock(shared)
         self.now = self._clock.now
         self._connection = files.connect(path, self._full)
+        try:
+            self._queue = WriterQueue(shared)
+        except BaseException:
+            self._connection.close()
+            raise
         try:
             with self._queue:
                 partitions = files.prepare(self._connection, path, self._given_partitions)
