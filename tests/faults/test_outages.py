@@ -1,0 +1,96 @@
+"""A disk that takes nothing for a while, or takes long, under load: nothing is lost, and work goes on by itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+
+import pytest
+
+from tests.crash import ledger, verdict
+from tests.crash.processes import pause, until
+from tests.faults.conftest import FaultyPlace, MakePlace
+from tests.faults.shim import Call, Faults, Kind
+from tests.kafka.load import Load
+
+SYNC_S = float(os.environ.get("PERDURE_SYNC_S", "0.8"))
+"""How long one fsync takes. Minutes are needed for 30."""
+
+
+def faulty(place: MakePlace, **options: object) -> tuple[FaultyPlace, Faults]:
+    here = place(partitions=4, **options)
+    here.everywhere = here.faults()
+    return here, here.everywhere
+
+
+def claims(place: FaultyPlace) -> list[verdict.Record]:
+    """All that were ever made."""
+    return [record for record in verdict.read(place.folder).records if record.fact.kind == "Claim"]
+
+
+def said(place: FaultyPlace, words: str) -> Callable[[], bool]:
+    return lambda: words in (place.folder / "errors").read_text()
+
+
+def fill(ballast: FileIO, size: int) -> None:
+    with suppress(OSError):
+        while True:
+            ballast.write(bytes(size))
+
+
+def test_a_full_disk_that_is_emptied(place: MakePlace, small_disk: Path) -> None:
+    here = place(partitions=4)
+    (here.folder / "log.db").symlink_to(small_disk / "log.db")
+    load = Load(here)
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        for size in (1 << 20, 1 << 12, 1):
+            fill(ballast, size)
+    until(said(here, "free space on its disk"), "it is said")
+    until(load.stands, "nothing is taken any more", 30)
+    (small_disk / "ballast").unlink()
+    load.goes_on(within_s=15)
+    load.settle()
+
+
+@pytest.mark.parametrize(
+    ("files", "calls", "error"),
+    [
+        (Kind.DATA, Call.CHANGES, errno.EIO),
+        (Kind.ALL, Call.ALL & ~Call.LOCK, errno.EIO),
+        (Kind.ALL, Call.CHANGES | Call.OPEN, errno.EROFS),
+    ],
+    ids=["cannot-write", "cannot-anything", "read-only"],
+)
+def test_a_disk_that_fails_for_a_while(place: MakePlace, files: Kind, calls: Call, error: int) -> None:
+    """Read-only as the kernel makes a file system whose device fails: open files stay open, and writes are refused."""
+    here, faults = faulty(place)
+    load = Load(here)
+    faults.fail_now(files, calls, error)
+    until(said(here, "look at what the kernel says"), "it is said")
+    until(load.stands, "nothing goes on", 30)
+    assert faults.failed > 3
+    faults.heal()
+    load.goes_on(within_s=15)
+    load.settle()
+
+
+def test_a_disk_whose_syncs_take_longer_than_a_lease(place: MakePlace) -> None:
+    """Nobody takes over from who waits for the disk that they share: steps run, slowly, and nothing is claimed."""
+    here, faults = faulty(place, lease_s=SYNC_S / 2)
+    load = Load(here)
+    until(lambda: len(claims(here)) >= 4, "all partitions are led")
+    faults.slow_sync(SYNC_S)
+    pause(2 * SYNC_S)
+    before, synced = ledger.size(here.folder), faults.synced
+    until(lambda: ledger.size(here.folder) > before, "steps run slowly", 40 * SYNC_S)
+    until(lambda: faults.synced >= synced + 6, "some syncs were made", 40 * SYNC_S)
+    claimed = len(claims(here))
+    faults.slow_sync(0)
+    load.goes_on(within_s=15)
+    load.settle()
+    print(f"{claimed} claims")
+    assert claimed <= 8
