@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import ledger, verdict
+from tests.crash.lives import ends_of
 from tests.crash.processes import pause, until
 from tests.faults.conftest import FaultyPlace, MakePlace
 from tests.faults.shim import Call, Faults, Kind
@@ -94,3 +97,19 @@ def test_a_disk_whose_syncs_take_longer_than_a_lease(place: MakePlace) -> None:
     load.settle()
     print(f"{claimed} claims")
     assert claimed <= 8
+
+
+def test_a_file_system_that_is_read_only_when_a_worker_begins(place: MakePlace, small_disk: Path) -> None:
+    """It says so and ends; when it can be written again, the next one goes on."""
+    here = place(partitions=1, items=[("sequence", 1)])
+    (here.folder / "log.db").symlink_to(small_disk / "log.db")
+    assert here.start("whole").wait() == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    refused = here.start("whole")
+    assert refused.wait() == 1
+    assert re.search(r"^perdure\.errors\.LogError: .*writable", refused.errors(), re.MULTILINE), (
+        refused.errors()
+    )
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert here.start("whole").wait() == 0, refused.errors()
+    verdict.check(verdict.read(here.folder), ledger.read(here.folder), ends_of([("sequence", 1)]), kills=0)
