@@ -13,6 +13,8 @@ from tests.crash.lives import ends_of
 from tests.faults.conftest import FaultyPlace, MakePlace
 from tests.faults.shim import HALF_AND_DIE, HALF_AND_FAIL, HALF_AND_SAY_SO, Call, Kind
 
+pytestmark = pytest.mark.timeout(240)
+
 KILLED = -9
 ITEMS = [("sequence", 5)]
 SIDE_BY_SIDE = 6

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from perdure.logs.sqlite.neighbours import SharedClock, SharedDirectory
 from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
 from tests.crash.processes import pause, until
@@ -57,6 +58,19 @@ def test_a_full_disk_that_is_emptied(place: MakePlace, small_disk: Path) -> None
     (small_disk / "ballast").unlink()
     load.goes_on(within_s=15)
     load.settle()
+
+
+def test_what_is_mapped_has_its_room(small_disk: Path) -> None:
+    """On a full disk the log is not opened; else the first thing written to that memory would end the process."""
+    shared = SharedDirectory(small_disk / "log.db")
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        fill(ballast, 1 << 12)
+    with pytest.raises(OSError, match="No space left"):
+        SharedClock(shared)
+    (small_disk / "ballast").unlink()
+    clock = SharedClock(shared)
+    assert clock.stamp() <= clock.now()
+    clock.close()
 
 
 @pytest.mark.parametrize(
