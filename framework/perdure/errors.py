@@ -16,6 +16,7 @@ __all__ = [
     "IncompatibleSchema",
     "InvalidEvent",
     "LevelTooNew",
+    "LogDamaged",
     "LogError",
     "NonDeterminismError",
     "NonRetriableError",
@@ -171,6 +172,12 @@ class LogError(PerdureError):
     """The log could not do what was asked of it."""
 
     code = "log"
+
+
+class LogDamaged(LogError):
+    """Bytes that stood in the log are lost or changed: by its disk, or by whoever cut, replaced or copied its files."""
+
+    code = "log-damaged"
 
 
 class AppendFailed(LogError):

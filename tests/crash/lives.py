@@ -96,13 +96,13 @@ async def _whole(folder: str, items: list[tuple[str, int]], options: dict[str, A
         await send(app, name, n)
     wanted = ends_of(items)
     async with app.worker() as engine:
-        while not _all_ended(engine, wanted):
+        while not all_ended(engine, wanted):
             await asyncio.sleep(POLL_S)
     await app.close()
     return 0
 
 
-def _all_ended(engine: Engine, wanted: Counter[End]) -> bool:
+def all_ended(engine: Engine, wanted: Counter[End]) -> bool:
     runs = [run for partition in engine.partitions.values() for run in partition.state.runs.values()]
     return len(runs) >= wanted.total() and not any(run.live for run in runs) and engine.quiet()
 

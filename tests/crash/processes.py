@@ -37,10 +37,10 @@ def pause(seconds: float) -> None:
 class Zygote:
     """The process that forks all others."""
 
-    def __init__(self, root: Path = ROOT, **env: str) -> None:
-        """`root`: the tree that it and its children run from."""
+    def __init__(self, root: Path = ROOT, module: str = "tests.crash.zygote", **env: str) -> None:
+        """`root`: the tree that it and its children run from; `module`: what is run, if other lives are wanted."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.zygote"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

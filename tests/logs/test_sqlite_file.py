@@ -258,7 +258,9 @@ def test_another_writer_at_the_same_offsets_is_noticed(tmp_path: Path) -> None:
         assert await append(log.producer(), JOURNAL, 0, b"0") == [0]
         stranger = sqlite3.connect(log.path or "", isolation_level=None)
         slot = rows.slot_numbers(log.partitions)[JOURNAL, 0]
-        stranger.execute("INSERT INTO entries VALUES (?, 1, x'', NULL, x'31')", (rows.first_id(slot) + 1,))
+        stranger.execute(
+            "INSERT INTO entries VALUES (?, 1, x'', NULL, x'31', NULL, NULL)", (rows.first_id(slot) + 1,)
+        )
         stranger.close()
         got: list[bytes] = []
         log.follow(JOURNAL, 0, 0, lambda batch: got.extend(entry.value for entry in batch))

@@ -65,7 +65,7 @@ def test_a_checkpoint_without_room_is_made_later(
     with caplog.at_level(logging.WARNING, "perdure.logs"):
         on_log(tmp_path / "x.db", body)
     assert [record.message.split(": ")[-1] for record in caplog.records] == [
-        "as it is with SQLITE_FULL",
+        "free space on its disk, then go on",
         "that is over",
     ]
 
@@ -108,7 +108,7 @@ def test_damage_ends_the_log_and_its_members_are_told(
         recorder.member = log.member(recorder)
         await recorder.member.join()
         await until(lambda: len(recorder.held) == log.partitions, "all are assigned")
-        monkeypatch.setattr(rows, "read", failing_first(1, sqlite_error("SQLITE_CORRUPT"), rows.read))
+        monkeypatch.setattr(rows, "read", failing_first(9, sqlite_error("SQLITE_CORRUPT"), rows.read))
         await append(log.producer(), JOURNAL, 0, b"x")
         log.follow(JOURNAL, 0, 0, lambda _batch: None)
         await until(lambda: recorder.told[-1] == ("ended", -1), "it is told")

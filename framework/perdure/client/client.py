@@ -325,7 +325,7 @@ class Client:
     def _heard(self, batch: Sequence[Entry]) -> None:
         mine = self.id.encode()
         for entry in batch:
-            if entry.key == mine:
+            if entry.key == mine and entry.value:
                 self.take(codec.decode(entry.value)[1])
 
     def take(self, reply: Reply) -> None:

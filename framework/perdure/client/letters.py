@@ -10,7 +10,7 @@ from typing import Final
 from perdure.core import codec
 from perdure.core.facts import KIND, REDRIVEN, SIZE, Redriven, unpack_redriven
 from perdure.errors import EncodingError, LogError, UsageError
-from perdure.logs.contract import Entry, Log, Producer, Topic
+from perdure.logs.contract import Entry, Log, Producer, Topic, damage_of
 
 __all__ = ["Letter", "dead_letters", "redrive"]
 
@@ -142,7 +142,8 @@ async def _whole(log: Log, letter: Letter) -> tuple[Entry, Redriven]:
     if letter.first is None:
         raise UsageError(f"dead letter {letter.number} does not say where its event lay at first")
     batch = await log.read(Topic.EVENTS, letter.partition, letter.offset, 1)
-    if batch and batch[0].offset == letter.offset and batch[0].value.startswith(letter.value):
+    there = batch and batch[0].offset == letter.offset and damage_of(batch[0]) is None
+    if there and batch[0].value.startswith(letter.value):
         return batch[0], letter.first
     if not letter.value or len(letter.value) < letter.size:
         raise UsageError(

@@ -15,7 +15,7 @@ from perdure.engine.pauses import SHORT_US, jittered
 from perdure.engine.schemas import Schemas
 from perdure.engine.services import Services
 from perdure.errors import EncodingError, InvalidEvent
-from perdure.logs.contract import Entry
+from perdure.logs.contract import Entry, damage_of
 
 __all__ = ["ENVELOPE_BYTES_MAX", "Arrivals", "incoming"]
 
@@ -112,6 +112,8 @@ def _event(
     entry: Entry, place: tuple[int, ...], limits: Limits, schemas: Schemas, *, internal: bool
 ) -> EventData:
     value = entry.value
+    if not value and (damage := damage_of(entry)) is not None:
+        raise InvalidEvent(f"this event {damage}: the disk of the log has lost or changed it; send it again")
     if len(value) > limits.event_bytes_max + ENVELOPE_BYTES_MAX:
         # Records that it went into would not fit an entry (A7).
         raise InvalidEvent(

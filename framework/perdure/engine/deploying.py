@@ -17,8 +17,8 @@ from perdure.core.deploys import NOTE, RANK, SEEN, Deploy, Deploys, digest_of, n
 from perdure.core.facts import APP
 from perdure.engine.clock import Alarm
 from perdure.engine.services import Services
-from perdure.errors import EncodingError, LevelTooNew, LogError, UsageError
-from perdure.logs.contract import Entry, Follower, Producer, Topic
+from perdure.errors import EncodingError, LevelTooNew, LogDamaged, LogError, PerdureError, UsageError
+from perdure.logs.contract import Entry, Follower, Producer, Topic, damage_of
 
 PERIOD_US = 10_000_000
 PATIENCE_US = 20_000_000
@@ -57,7 +57,7 @@ class Deploying:
         self._first = self._end = 0
         self._compacting: tuple[int, str, int] | None = None
         self.on_changed: Callable[[], None] = lambda: None
-        self.on_unreadable: Callable[[LevelTooNew], None] = lambda _error: None
+        self.on_unreadable: Callable[[PerdureError], None] = lambda _error: None
 
     # ------------------------------------------------------------------ a life
 
@@ -170,7 +170,7 @@ class Deploying:
                 self._compacted(entry)
             try:
                 changed |= self._fold(self._deploys, entry)
-            except LevelTooNew as error:
+            except (LevelTooNew, LogDamaged) as error:
                 self.on_unreadable(error)
                 return
             if note in ("ask", "here"):
@@ -182,6 +182,11 @@ class Deploying:
         self._consider()
 
     def _fold(self, deploys: Deploys, entry: Entry) -> bool:
+        if (damage := damage_of(entry)) is not None:
+            raise LogDamaged(
+                f"entry {entry.offset} of the registry {damage}: the disk of the log has lost or changed it. Restore"
+                " the log from a backup"
+            )
         try:
             return deploys.take(entry.offset, entry.value, entry.headers)
         except EncodingError as error:

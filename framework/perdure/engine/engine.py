@@ -9,7 +9,7 @@ from typing import Any
 from perdure.engine.deploying import Deploying
 from perdure.engine.partition import Partition
 from perdure.engine.services import Services
-from perdure.errors import LevelTooNew, LogError, PerdureError
+from perdure.errors import LogError, PerdureError
 from perdure.logs.contract import Entry, Topic
 
 READY_POLL_S = 0.002
@@ -75,7 +75,7 @@ class Engine:
             if partition.lead is not None:
                 partition.lead.router.configure()
 
-    def _on_unreadable(self, error: LevelTooNew) -> None:
+    def _on_unreadable(self, error: PerdureError) -> None:
         """What is in force cannot be read: nothing can be routed here, and others must not wait for this worker."""
         self.services.trouble("this worker stops", error)
         for partition in self.partitions.values():

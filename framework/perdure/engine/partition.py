@@ -15,8 +15,8 @@ from perdure.engine.pauses import LONGEST_US, jittered
 from perdure.engine.restoring import restored
 from perdure.engine.services import Services
 from perdure.engine.spill import Spill
-from perdure.errors import EncodingError, LevelTooNew, LogError
-from perdure.logs.contract import Entry, Producer, Topic
+from perdure.errors import EncodingError, LevelTooNew, LogDamaged, LogError, PerdureError
+from perdure.logs.contract import Entry, Producer, Topic, damage_of
 
 RECLAIM_PAUSE_US = 200_000
 RELEASE_TIMEOUT_S = 3.0
@@ -189,7 +189,7 @@ class Partition:
         try:
             for entry in batch:
                 self._take(entry)
-        except LevelTooNew as error:
+        except (LevelTooNew, LogDamaged) as error:
             self._leave_alone(error)
             return
         if self.lead is not None:
@@ -198,13 +198,19 @@ class Partition:
             self._catch_up_to = -1
             self._claim()
 
-    def _leave_alone(self, error: LevelTooNew) -> None:
-        """A newer version of perdure has to lead it: nothing here may guess."""
+    def _leave_alone(self, error: PerdureError) -> None:
+        """A newer version of perdure has to lead it, or its journal has to be restored: nothing here may guess."""
         if not self._gone:
             self._services.trouble(f"partition {self.number} is left alone", error)
             self.close()
 
     def _take(self, entry: Entry) -> None:
+        if not entry.value and (damage := damage_of(entry)) is not None:
+            raise LogDamaged(
+                f"entry {entry.offset} of the journal of partition {self.number} {damage}: the disk of the log has lost"
+                " or changed it. Restore the log from a backup. Until then this partition is left alone, and the others"
+                " go on"
+            )
         self._position = entry.offset + 1
         lead, state = self.lead, self.state
         own = lead.life.match(entry) if lead is not None else None

@@ -33,6 +33,7 @@ from typing import Final, NamedTuple, Protocol
 from perdure.errors import LogError
 
 __all__ = [
+    "DAMAGED",
     "NO_HEADERS",
     "Done",
     "Entry",
@@ -44,11 +45,13 @@ __all__ = [
     "Producer",
     "Sink",
     "Topic",
+    "damage_of",
     "partition_count",
 ]
 
 NO_HEADERS: Final[Mapping[str, bytes]] = MappingProxyType({})
 REPLIES_PARTITIONS: Final = 16
+DAMAGED: Final = "damaged"
 
 
 class Topic(StrEnum):
@@ -82,6 +85,16 @@ class Entry(NamedTuple):
     key: bytes
     value: bytes
     headers: Mapping[str, bytes]
+
+
+def damage_of(entry: Entry) -> str | None:
+    """What is wrong with an entry that is not what was appended, or not there any more; None: nothing.
+
+    A log that checks what it reads hands out such an entry without its value. What to do about it depends on the topic.
+    """
+    if entry.value or (told := entry.headers.get(DAMAGED)) is None:
+        return None
+    return told.decode(errors="replace")
 
 
 class LogFull(LogError):

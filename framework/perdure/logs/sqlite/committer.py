@@ -26,6 +26,7 @@ from perdure.logs.sqlite.neighbours import SharedClock, SharedDirectory, WriterQ
 from perdure.logs.sqlite.tails import Tails
 from perdure.logs.sqlite.trials import Trials
 from perdure.logs.sqlite.wal import WalKeeper
+from perdure.logs.sqlite.watermark import Watermark
 
 GROUP_ENTRIES_MAX: Final = 1_024
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -77,16 +78,30 @@ class Committer:
     def __init__(self, settings: Settings, shared: SharedDirectory, loop: asyncio.AbstractEventLoop) -> None:
         self.tails = Tails()
         self.bridge = Bridge(loop)
-        self.bell = Doorbell(shared.bells)
-        self.membership = Membership(shared, settings.partitions, settings.lease_us, self._membership_changed)
+        with contextlib.ExitStack() as undo:  # what is open already, when the next cannot be
+            self.bell = Doorbell(shared.bells)
+            undo.callback(self.bell.close)
+            self.membership = Membership(
+                shared,
+                settings.partitions,
+                settings.lease_us,
+                self._membership_changed,
+                lambda: not self.bridge.stalled(settings.stall_us),
+            )
+            undo.callback(self.membership.close)
+            self._queue = WriterQueue(shared)
+            undo.callback(self._queue.close)
+            self._clock = SharedClock(shared)
+            undo.callback(self._clock.close)
+            self._watermark = Watermark(shared, settings.full)
+            undo.callback(self._watermark.close)
+            self._connection = files.connect(settings.path, settings.full)
+            undo.pop_all()
         self.failure: LogError | None = None
         """The thread has ended: why."""
         self.taken_bytes = 0
         self._settings = settings
-        self._queue = WriterQueue(shared)
-        self._clock = SharedClock(shared)
         self._inbox: deque[Append | Callable[[], object]] = deque()
-        self._connection = files.connect(settings.path, settings.full)
         self._heads: dict[int, int] = {}
         self._heads_version = -1
         self._tails_version = -1
@@ -98,9 +113,9 @@ class Committer:
         self._draining = False
         self._some_poisoned = False
         self._wal = WalKeeper(self._connection, settings.path)
-        self._reading = Trials(f"the log {settings.path} cannot be read")
-        self._meeting = Trials(f"the workers on {settings.path} cannot meet in {shared.root}")
-        self._calling = Trials(f"the log {settings.path} cannot do what it was asked for")
+        self._reading = Trials(f"the log {settings.path} cannot be read", settings.path)
+        self._meeting = Trials(f"the workers on {settings.path} cannot meet in {shared.root}", settings.path)
+        self._calling = Trials(f"the log {settings.path} cannot do what it was asked for", settings.path)
         self._ended = asyncio.Event()
         self._loop = loop
         self._wake_fd, self._waker_fd = os.pipe()
@@ -240,6 +255,7 @@ class Committer:
                 self._heads_version = version
                 heads.clear()
             ts = self._clock.stamp()
+            number = self._watermark.count
             for _, slot, key, value, headers, encoded, done, _ in group:
                 entries = fresh.get(slot)
                 if entries is None:
@@ -247,18 +263,17 @@ class Committer:
                     if slot not in heads:
                         heads[slot] = rows.next_offset(self._connection, slot)
                 offset = heads[slot] + len(entries)
+                row = (slot << rows.OFFSET_BITS) | offset
+                crc = rows.checksum(row, ts, number, key, encoded, value)
                 # bytearray: for bytes `sqlite3` looks for an adapter, which costs more than the copy.
-                params += (
-                    (slot << rows.OFFSET_BITS) | offset,
-                    ts,
-                    bytearray(key),
-                    encoded and bytearray(encoded),
-                    bytearray(value),
-                )
+                blobs = bytearray(key), encoded and bytearray(encoded), bytearray(value)
+                params += (row, ts, *blobs, crc, number)
+                number += 1
                 entries.append(Entry(offset, ts, key, value, headers))
                 if done is not None:
                     acks.append((done, offset))
             rows.insert(self._connection, params, len(group))
+            self._watermark.add(len(group))
         for slot, entries in fresh.items():
             heads[slot] += len(entries)
         self.bridge.acks += acks
@@ -300,8 +315,7 @@ class Committer:
         settled = True
         if self.membership.seats and self._meeting.due:
             with self._meeting.tried():
-                well = not self.bridge.stalled(self._settings.stall_us)
-                settled = self.membership.tick(well)
+                settled = self.membership.tick()
         if self.bridge.idle and time.monotonic_ns() >= self._ping_at_ns:
             self._ping_at_ns = time.monotonic_ns() + PING_US * 1_000
             self.bridge.hand_over(ping=True)
@@ -355,6 +369,7 @@ class Committer:
         self._connection.close()
         self._queue.close()
         self._clock.close()
+        self._watermark.close()
         os.close(self._wake_fd)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended.set)

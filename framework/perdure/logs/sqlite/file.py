@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from perdure.errors import LevelTooNew, LogError, UsageError
-from perdure.logs.sqlite.rows import PARTITIONS_MAX, SCHEMA
+from perdure.errors import LevelTooNew, LogDamaged, LogError, UsageError
+from perdure.logs.sqlite.rows import ADD_CHECKS, PARTITIONS_MAX, SCHEMA
 
 APPLICATION_ID: Final = 0x70657264  # "perd"
-FORMAT: Final = 1
+FORMAT: Final = 2
 PARTITIONS: Final = 8
 BUSY_MS: Final = 2_000
 CHECKPOINT_PAGES: Final = 1_000
 CHECKPOINT_MS: Final = 50
+_PROBE_BYTES: Final = 64 * 1024
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024
 """From here on the write-ahead log is begun anew as soon as nobody reads in it."""
 WAL_BYTES_LIMIT: Final = 1024 * 1024 * 1024
@@ -75,10 +77,12 @@ def prepare(connection: sqlite3.Connection, file: Path, partitions: int | None) 
             raise LogError(
                 f"SQLite cannot use a write-ahead log for {file} (got {mode!r}): use a local file system"
             )
-        stands = _partitions(connection)
+        stands = _partitions(connection, file)
         if stands is None:
             stands = PARTITIONS if partitions is None else partitions
             _create(connection, stands)
+            # So that the file is a log by itself, also for whoever copies it without its write-ahead log.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.Error as error:
         raise translated(error, file) from error
     if partitions is not None and partitions != stands:
@@ -102,24 +106,44 @@ def _check_format(connection: sqlite3.Connection, file: Path) -> None:
         )
 
 
-def _partitions(connection: sqlite3.Connection) -> int | None:
+def _partitions(connection: sqlite3.Connection, file: Path) -> int | None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         return None
-    row = connection.execute("SELECT value FROM settings WHERE name = 'partitions'").fetchone()
-    return row[0] if row is not None else PARTITIONS
+    settings = dict(connection.execute("SELECT name, value FROM settings").fetchall())
+    partitions = settings.get("partitions")
+    if version < FORMAT and isinstance(partitions, int):
+        _in_one(connection, (*ADD_CHECKS, _keep("again", partitions), f"PRAGMA user_version={FORMAT}"))
+    elif partitions is None or settings.get("again") != partitions:
+        raise LogDamaged(f"{file} does not say how many partitions it has: restore it from a backup")
+    return partitions
+
+
+def _keep(name: str, value: int) -> str:
+    return f"INSERT INTO settings VALUES ('{name}', {value:d})"
 
 
 def _create(connection: sqlite3.Connection, partitions: int) -> None:
     if not 1 <= partitions < PARTITIONS_MAX:
         raise UsageError(f"a log has from 1 to {PARTITIONS_MAX - 1} partitions, not {partitions}")
+    _in_one(
+        connection,
+        (
+            *SCHEMA,
+            _keep("partitions", partitions),
+            _keep("again", partitions),  # a bit of it that changes would send everything elsewhere
+            f"PRAGMA application_id={APPLICATION_ID}",
+            f"PRAGMA user_version={FORMAT}",
+        ),
+    )
+
+
+def _in_one(connection: sqlite3.Connection, statements: Iterable[str]) -> None:
+    """All of them in one transaction, or none."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in SCHEMA:
+        for statement in statements:
             connection.execute(statement)
-        connection.execute("INSERT INTO settings VALUES ('partitions', ?)", (partitions,))
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={FORMAT}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -132,8 +156,8 @@ def translated(error: sqlite3.Error, file: Path) -> LogError:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_NOTADB"):
         return LogError(f"{file} is not a log of perdure (not even a SQLite database): name another file")
-    if name.startswith("SQLITE_CORRUPT"):
-        return LogError(f"{file} is damaged ({error}): restore it from a backup, or name a new file")
+    if name.startswith("SQLITE_CORRUPT") and not unreadable(file):
+        return LogDamaged(f"{file} is damaged ({error}): restore it from a backup, or name a new file")
     if name.startswith("SQLITE_FULL"):
         return LogError(f"no room to write {file}: free space on its disk, then go on")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
@@ -142,7 +166,36 @@ def translated(error: sqlite3.Error, file: Path) -> LogError:
         )
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LogError(f"{file} stays locked: another program holds a transaction open on it, close that")
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT")):
+        return LogError(
+            f"the disk of {file} fails ({error}, {name}): look at what the kernel says of it; whatever was acknowledged"
+            " stands, and the rest is tried again"
+        )
     return LogError(f"{file}: {error} ({name or type(error).__name__})")
+
+
+def unreadable(file: Path) -> bool:
+    """Whether the device does not give what it holds: SQLite calls a page malformed that could not be read."""
+    for path in (file, Path(f"{file}-wal")):
+        try:
+            with path.open("rb", buffering=0) as raw:
+                raw.read(_PROBE_BYTES)
+                raw.seek(max(0, os.fstat(raw.fileno()).st_size - _PROBE_BYTES))
+                raw.read(_PROBE_BYTES)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def unopened(error: OSError, file: Path | None) -> LogError:
+    """What the system refused while the log was opened, in the same words."""
+    what = error.strerror or type(error).__name__
+    return LogError(
+        f"cannot open the log {file}: {what} ({error.filename or f'{file}.shared'}):"
+        " see to its disk, and to who may write its directory, then start again"
+    )
 
 
 def wal_bytes(file: Path) -> int:

@@ -10,14 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from perdure.errors import AppendFailed, EntryTooLarge, LogError, UsageError
-from perdure.logs.contract import Done, Entry, Follower, Listener, LogFull, Member, Producer, Sink, Topic
+from perdure.errors import AppendFailed, EntryTooLarge, LogDamaged, LogError, UsageError
+from perdure.logs.contract import (
+    Done,
+    Entry,
+    Follower,
+    Listener,
+    LogFull,
+    Member,
+    Producer,
+    Sink,
+    Topic,
+    damage_of,
+)
 from perdure.logs.sqlite import file as files
 from perdure.logs.sqlite import rows, snapshots
 from perdure.logs.sqlite.committer import Append, Committer, Origin, Settings
 from perdure.logs.sqlite.handles import SqliteFollower, SqliteMember, SqliteProducer
 from perdure.logs.sqlite.neighbours import SharedClock, SharedDirectory, WriterQueue
 from perdure.logs.sqlite.tails import READ_BYTES_MAX
+from perdure.logs.sqlite.watermark import Watermark
 
 T = TypeVar("T")
 
@@ -99,6 +111,9 @@ class SqliteLog:
             except BaseException:
                 self._close_file()
                 raise
+        except OSError as error:
+            self._desk.shutdown(wait=False)
+            raise files.unopened(error, self.path) from error
         except BaseException:
             self._desk.shutdown(wait=False)
             raise
@@ -107,16 +122,30 @@ class SqliteLog:
         self.path = path = files.resolve(self._given)
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
             raise LogError(f"cannot write {path}: make it writable for this user")
+        new = not path.exists()
         shared = SharedDirectory(path)
-        self._queue = WriterQueue(shared)
         self._clock = SharedClock(shared)
         self.now = self._clock.now
         self._connection = files.connect(path, self._full)
         try:
+            self._queue = WriterQueue(shared)
+        except BaseException:
+            self._connection.close()
+            raise
+        try:
             with self._queue:
                 partitions = files.prepare(self._connection, path, self._given_partitions)
+                found = numbered = 0
                 for slot in rows.slot_numbers(partitions).values():
-                    self._clock.at_least(rows.last_ts(self._connection, slot))
+                    ts, number = rows.last_of(self._connection, slot)
+                    self._clock.at_least(ts)
+                    found += rows.next_offset(self._connection, slot)
+                    numbered = max(numbered, number)
+                watermark = Watermark(shared, self._full)
+                try:
+                    watermark.begin(found, numbered, path, new)
+                finally:
+                    watermark.close()
         except BaseException as error:
             self._close_file()
             if isinstance(error, sqlite3.Error):
@@ -162,7 +191,14 @@ class SqliteLog:
         slot = self.slot(topic, partition)
 
         def work(connection: sqlite3.Connection) -> Sequence[Entry]:
-            return rows.read(connection, slot, offset, entries_max, READ_BYTES_MAX)[0]
+            entries = rows.read(connection, slot, offset, entries_max, READ_BYTES_MAX)[0]
+            for entry in entries if topic is not Topic.EVENTS else ():  # who reads events goes on without it
+                if (what := damage_of(entry)) is not None:
+                    raise LogDamaged(
+                        f"{self.path}: entry {entry.offset} of {topic} {partition} {what}: its disk has lost or changed"
+                        " it. Restore the log from a backup"
+                    )
+            return entries
 
         return await self._at_desk(work)
 

@@ -2,7 +2,8 @@
 
 `members/<id>` is held by `flock` as long as its member lives: the kernel lets go of it at a `kill -9`. In it
 stands when the member was last seen well (`CLOCK_MONOTONIC` within one boot); a member whose event loop
-hangs, or that is stopped, no longer renews this and counts as gone when the lease is over. `assignment` says
+hangs, or that is stopped, no longer renews this and counts as gone when the lease is over; one that waits
+for its disk does (`pulse`). `assignment` says
 who owns what. Every member looks at all this some times a second, and whenever it is rung, under the lock
 `assignment.lock`; each takes and gives for itself alone, and all compute the same fair share.
 
@@ -17,6 +18,7 @@ import json
 import os
 import secrets
 import struct
+import threading
 import time
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -24,6 +26,7 @@ from typing import Final, Protocol, cast
 from perdure.errors import LogError
 from perdure.logs.sharing import fair_share
 from perdure.logs.sqlite.neighbours import Lock, SharedDirectory, boot_id
+from perdure.logs.sqlite.pulse import Pulse
 
 _STATE: Final = struct.Struct("<36sQ?")  # boot id, last beat in monotonic ns, whether it is leaving
 PATIENCE_NS: Final = 2_000_000_000
@@ -51,6 +54,7 @@ class Seat:
         self.released: set[int] = set()
         self.leaving = False
         self._boot = boot
+        self._beating = threading.Lock()
         self._path = shared.members / self.name
         new = shared.root / f"new-{self.name}"
         try:
@@ -62,26 +66,38 @@ class Seat:
             raise LogError(f"cannot join the group in {shared.members}: {error.strerror}") from error
 
     def beat(self) -> None:
-        """Seen well just now."""
-        os.pwrite(self._lock.fd, _STATE.pack(self._boot.ljust(36), time.monotonic_ns(), self.leaving), 0)
+        """Seen well just now. From any thread."""
+        with self._beating:
+            if self._lock.fd >= 0:
+                state = _STATE.pack(self._boot.ljust(36), time.monotonic_ns(), self.leaving)
+                os.pwrite(self._lock.fd, state, 0)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self._path)
-        self._lock.close()
+        with self._beating:  # else what is opened next under this number would be written to
+            self._lock.close()
 
 
 class Membership:
     """The members of this process among all. Belongs to the thread."""
 
     def __init__(
-        self, shared: SharedDirectory, partitions: int, lease_us: int, changed: Callable[[], None]
+        self,
+        shared: SharedDirectory,
+        partitions: int,
+        lease_us: int,
+        changed: Callable[[], None],
+        well: Callable[[], bool],
     ) -> None:
+        """`well`: this process's event loop takes what it is handed, so its leases may be renewed. Any thread asks."""
         self.seats: list[Seat] = []
         self._shared = shared
         self._partitions = partitions
         self._lease_ns = lease_us * 1_000
         self._changed = changed
+        self._well = well
+        self._pulse = Pulse(lease_us, self._renew)
         self._boot = boot_id()
         self._lock = shared.lock("assignment.lock")
         self._settled_ns = time.monotonic_ns()
@@ -92,15 +108,20 @@ class Membership:
         if not self.seats:
             self._settled_ns = time.monotonic_ns()
         self.seats.append(seat)
+        self._pulse.begin()
         self._changed()
         return seat
 
-    def tick(self, well: bool) -> bool:
+    def _renew(self) -> None:
+        if self._well():
+            for seat in tuple(self.seats):
+                seat.beat()
+
+    def tick(self) -> bool:
         """Look at the group, take what is due and give what is asked; False when its lock was taken, so:
         again soon. Raises `OSError` when the directory cannot be written; nothing has changed then.
-
-        `well`: this process's event loop takes what it is handed, so its leases may be renewed.
         """
+        well = self._well()
         try:
             if well:
                 for seat in self.seats:
@@ -244,6 +265,7 @@ class Membership:
 
     def close(self) -> None:
         """Go without asking: for when the log closes, or its thread dies."""
+        self._pulse.end()
         for seat in self.seats:
             seat.close()
         self.seats.clear()

@@ -104,6 +104,18 @@ class SharedDirectory:
                 f"cannot open {self.root / name}: {error.strerror}. Make it writable for this user"
             ) from error
 
+    def map(self, name: str, size: int) -> mmap.mmap:
+        """So much of a file of the directory as memory, zero at first, that processes share. Raises `OSError`."""
+        fd = self.open(name)
+        try:
+            there = os.fstat(fd).st_size
+            if there < size:
+                # Not by making it longer: a disk that turns out to be full when memory is written to ends the process.
+                os.pwrite(fd, bytes(size - there), there)
+            return mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+
 
 class WriterQueue:
     """Who may write: one at a time, the others wait in the kernel's queue, and a death frees it.
@@ -142,13 +154,7 @@ class SharedClock:
             if other.name != name:
                 with contextlib.suppress(OSError):
                     other.unlink()  # of an earlier start
-        fd = shared.open(name)
-        try:
-            if os.fstat(fd).st_size < _U64.size:
-                os.ftruncate(fd, _U64.size)
-            self._last = mmap.mmap(fd, _U64.size)
-        finally:
-            os.close(fd)
+        self._last = shared.map(name, _U64.size)
 
     def _slow(self) -> int:
         return steady_us(time.monotonic_ns()) if self._ticks else 0

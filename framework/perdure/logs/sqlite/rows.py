@@ -2,6 +2,10 @@
 
 One row per entry. Its id holds the slot (topic and partition) above the offset, so that a partition is one
 range of the table and the primary key makes an offset unique: two writers can never both use one.
+
+SQLite does not see that a bit of a value has changed on the disk, and takes a row that it cannot find for one that was
+never there. So each row has a checksum, and a partition is read without gaps or not at all. Each row also has its
+number in the whole log: when the highest is beyond what the partitions hold, some of them have lost their ends.
 """
 
 from __future__ import annotations
@@ -10,14 +14,21 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
+from zlib import crc32
 
-from perdure.logs.contract import NO_HEADERS, Entry, Topic, partition_count
+from perdure.logs.contract import DAMAGED, NO_HEADERS, Entry, Topic, partition_count
 
 OFFSET_BITS: Final = 44
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 PARTITION_BITS: Final = 12
 PARTITIONS_MAX: Final = 1 << PARTITION_BITS
 STATEMENT_ROWS_MAX: Final = 256
+COLUMNS: Final = 7
+ADD_CHECKS: Final = (
+    "ALTER TABLE entries ADD COLUMN crc INTEGER",
+    "ALTER TABLE entries ADD COLUMN number INTEGER",
+)
+"""What files of format 1 lack; their rows have neither, and are taken as they are."""
 
 TOPIC_CODES: Final[Mapping[Topic, int]] = {
     Topic.EVENTS: 0,
@@ -30,7 +41,8 @@ TOPIC_CODES: Final[Mapping[Topic, int]] = {
 SCHEMA: Final = (
     """
     CREATE TABLE entries (
-        id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB, value BLOB NOT NULL
+        id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB, value BLOB NOT NULL,
+        crc INTEGER, number INTEGER
     )
     """,
     "CREATE TABLE heads (slot INTEGER PRIMARY KEY, first INTEGER NOT NULL, next INTEGER NOT NULL)",
@@ -48,7 +60,15 @@ SCHEMA: Final = (
     """,
 )
 
-_READ: Final = "SELECT id, ts, key, headers, value FROM entries WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+_READ: Final = (
+    "SELECT id, ts, key, headers, value, crc, number FROM entries"
+    " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+)
+_U32: Final = 0xFFFFFFFF
+_LAST_ROW: Final = (
+    "SELECT id, ts, key, headers, value, crc, number FROM entries"
+    " WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1"
+)
 _LAST: Final = "SELECT max(id) FROM entries WHERE id >= ? AND id < ?"
 _KEEP_HEAD: Final = (
     "INSERT INTO heads (slot, first, next) VALUES (?, ?, ?)"
@@ -81,7 +101,7 @@ def _statement_sizes() -> list[int]:
 
 
 def _insert_statement(rows: int) -> str:
-    values = ",".join(["(?,?,?,?,?)"] * rows)
+    values = ",".join(["(?,?,?,?,?,?,?)"] * rows)
     return f"INSERT INTO entries SELECT * FROM (VALUES {values}) WHERE column1 >= 0"
 
 
@@ -94,7 +114,7 @@ _NO_ROW: Final = -1
 
 
 def insert(connection: sqlite3.Connection, params: list[Any], rows: int) -> None:
-    """Commit these rows (five params each) in one transaction.
+    """Commit these rows (`COLUMNS` params each) in one transaction.
 
     Usually in one statement, which is then its own transaction: `sqlite3` lets go of the interpreter's lock
     at every step, and under a busy event loop each of these may cost a whole switch interval to win it back.
@@ -105,8 +125,8 @@ def insert(connection: sqlite3.Connection, params: list[Any], rows: int) -> None
     connection.execute("BEGIN IMMEDIATE")
     try:
         for start in range(0, rows, STATEMENT_ROWS_MAX):
-            part = params[start * 5 : (start + STATEMENT_ROWS_MAX) * 5]
-            _insert_part(connection, part, len(part) // 5)
+            part = params[start * COLUMNS : (start + STATEMENT_ROWS_MAX) * COLUMNS]
+            _insert_part(connection, part, len(part) // COLUMNS)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -117,7 +137,7 @@ def insert(connection: sqlite3.Connection, params: list[Any], rows: int) -> None
 def _insert_part(connection: sqlite3.Connection, params: list[Any], rows: int) -> None:
     size = _SIZES[rows]
     if size != rows:
-        params = params + [_NO_ROW] * ((size - rows) * 5)
+        params = params + [_NO_ROW] * ((size - rows) * COLUMNS)
     connection.execute(_INSERTS[size], params)
 
 
@@ -139,34 +159,87 @@ def _kept(connection: sqlite3.Connection, slot: int) -> tuple[int, int]:
     return (row[0], row[1]) if row is not None else (0, 0)
 
 
-def last_ts(connection: sqlite3.Connection, slot: int) -> int:
-    """When the last entry of `slot` was appended; 0 when there is none."""
+def last_of(connection: sqlite3.Connection, slot: int) -> tuple[int, int]:
+    """When the last entry of `slot` was appended, and how many the whole log had then.
+
+    0 when there is none, or when it is damaged: who reads it is told.
+    """
     low = first_id(slot)
-    row = connection.execute(
-        "SELECT ts FROM entries WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1", (low, low + OFFSET_MASK)
-    ).fetchone()
-    return row[0] if row is not None else 0
+    found = connection.execute(_LAST_ROW, (low, low + OFFSET_MASK)).fetchone()
+    if found is None or not _sound(*found):
+        return 0, 0
+    _, ts, _, _, _, _, number = found
+    return ts, 0 if number is None else number + 1
 
 
 def read(
     connection: sqlite3.Connection, slot: int, offset: int, entries_max: int, bytes_max: int
 ) -> tuple[list[Entry], int]:
     """The entries from `offset` on, and their size; at least one if there is one, else within the two
-    bounds.
+    bounds. For one that is damaged, and for those that are missing before another, there is one that says so.
     """
     low = first_id(slot)
-    cursor = connection.execute(_READ, (low + max(offset, 0), low + OFFSET_MASK, entries_max))
+    expected = low + max(offset, 0)
+    end = low + next_offset(connection, slot)  # first: what stands by now is there, or trimmed, or lost
+    cursor = connection.execute(_READ, (expected, low + OFFSET_MASK, entries_max))
     entries: list[Entry] = []
     size = 0
-    for row, ts, key, headers, value in cursor:
-        size += len(value) + len(key)
+    for row, ts, key, headers, value, crc, number in cursor:
+        try:  # `checksum`, without the calls: this is done for each record of a recovery
+            seen = crc32(key, (row ^ row >> 32 ^ ts ^ ts >> 32 ^ number ^ number >> 32) & _U32)
+            sound = crc32(value, crc32(headers, seen) if headers else seen) == crc & _U32
+            size += len(value) + len(key)
+        except TypeError:
+            sound = _sound(row, ts, key, headers, value, crc, number)
         if size > bytes_max and entries:
             cursor.close()
-            break
+            return entries, size
+        if row != expected:
+            _tell_missing(connection, slot, expected, row, entries)
+        expected = row + 1
+        if not sound:
+            entries.append(_damaged(row, 0, "is not what was appended"))
+            continue
         entries.append(
             Entry(row & OFFSET_MASK, ts, key, value, decode_headers(headers) if headers else NO_HEADERS)
         )
+    if expected < end and len(entries) < entries_max:
+        _tell_missing(connection, slot, expected, end, entries)
     return entries, size
+
+
+def _tell_missing(
+    connection: sqlite3.Connection, slot: int, expected: int, row: int, entries: list[Entry]
+) -> None:
+    """From `expected` on nothing was found below `row`: trimmed meanwhile, or lost."""
+    missing = max(expected, first_id(slot) + first_offset(connection, slot))
+    if missing < row:
+        last = (row - 1) & OFFSET_MASK
+        what = "is missing" if missing == row - 1 else f"is missing, and so are all up to {last}"
+        entries.append(_damaged(missing, 0, what))
+
+
+def _sound(row: Any, ts: Any, key: Any, headers: Any, value: Any, crc: Any, number: Any) -> bool:
+    """Whether a row is what was inserted."""
+    try:
+        if crc is None:
+            return number is None and type(ts) is int and type(key) is type(value) is bytes
+        return crc == checksum(row, ts, number, key, headers, value)
+    except TypeError:
+        return False  # not even of the kinds that were inserted
+
+
+def _damaged(row: int, ts: int, what: str) -> Entry:
+    return Entry(row & OFFSET_MASK, ts, b"", b"", {DAMAGED: what.encode()})
+
+
+def checksum(row: int, ts: int, number: int, key: bytes, headers: bytes | None, value: bytes) -> int:
+    """Of all that a row holds, as a number that takes four bytes in the file."""
+    crc = crc32(key, (row ^ row >> 32 ^ ts ^ ts >> 32 ^ number ^ number >> 32) & _U32)
+    if headers:
+        crc = crc32(headers, crc)
+    crc = crc32(value, crc)
+    return crc - (crc >> 31 << 32)
 
 
 def offset_at(connection: sqlite3.Connection, slot: int, ts: int) -> int:

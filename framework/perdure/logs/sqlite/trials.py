@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from perdure.logs.sqlite import file as files
@@ -15,14 +16,18 @@ _log = logging.getLogger("perdure.logs")
 _FIRST_NS: Final = 100_000_000
 _LONGEST_NS: Final = 5_000_000_000
 _TELL_NS: Final = 60_000_000_000
-_HOPELESS: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY")
+_HOPELESS: Final = ("SQLITE_NOTADB", "SQLITE_READONLY")
+_DAMAGE_SEEN: Final = 3
+"""SQLite says of a page that the device does not give that it is malformed: it is damage when it stays so."""
 
 
 class Trials:
     """One thing that is done again and again. Belongs to the thread."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, file: Path) -> None:
         self._what = what
+        self._file = file
+        self._damages = 0
         self._failures = 0
         self._again_ns = 0
         self._told_ns = 0
@@ -38,15 +43,22 @@ class Trials:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if getattr(error, "sqlite_errorname", "").startswith(_HOPELESS):
+            if self._hopeless(getattr(error, "sqlite_errorname", "")):
                 raise
             self._failed(error)
         else:
+            self._damages = 0
             if self._failures:
                 self._failures = 0
                 if self._told_ns:
                     self._told_ns = 0
                     _log.warning("%s: that is over", self._what)
+
+    def _hopeless(self, name: str) -> bool:
+        if name.startswith("SQLITE_CORRUPT"):
+            self._damages += 1
+            return self._damages >= _DAMAGE_SEEN and not files.unreadable(self._file)
+        return name.startswith(_HOPELESS)
 
     def _failed(self, error: sqlite3.Error | OSError) -> None:
         now = time.monotonic_ns()
@@ -55,4 +67,5 @@ class Trials:
         busy = isinstance(error, sqlite3.Error) and files.is_busy(error)
         if not busy and (not self._told_ns or now - self._told_ns > _TELL_NS):
             self._told_ns = now
-            _log.error("%s, and that is tried again: %s", self._what, error)
+            why = files.translated(error, self._file) if isinstance(error, sqlite3.Error) else error
+            _log.error("%s, and that is tried again: %s", self._what, why)

@@ -27,7 +27,7 @@ class WalKeeper:
         """It is so long that nothing may be appended until it was begun anew."""
         self._connection = connection
         self._file = file
-        self._checkpoint = Trials(f"the write-ahead log of {file} cannot be moved into the file")
+        self._checkpoint = Trials(f"the write-ahead log of {file} cannot be moved into the file", file)
         self._in_vain = 0
         self._again_ns = 0
         self._told_ns = 0
