@@ -14,7 +14,7 @@ compile := UV_CUSTOM_COMPILE_COMMAND="make lock" $(bin)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-kafka lock clean
+.PHONY: help demo test check bench bench-kafka chaos soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 19
@@ -36,6 +36,9 @@ bench: $(stamp) ## measure, and hold the figures against their budgets
 
 bench-kafka: $(stamp) ## the same on Kafka, beside a raw loop of its client on the same broker
 	$(bin)/python benchmarks/run.py --kafka $(ARGS)
+
+soak: $(stamp) ## 10,000 simulated lives on each kind of log: ARGS="--seeds 500 --first 20000" for others
+	$(bin)/python -m tests.simulation.soak $(ARGS)
 
 lock: $(stamp) ## pin requirements/*.txt anew, with hashes
 	$(compile) pyproject.toml -o requirements/base.txt $(ARGS)
