@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ KEPT = Path(__file__).resolve().parents[2] / ".chaos" / "soak.jsonl"
 CHUNK = 20
 """Lives for which a process is asked at once."""
 CHUNKS_MAX = 50
-"""After so many a process is replaced, so that what a life leaves behind does not add up."""
+"""After so many a process is replaced by another, so that what a life leaves behind does not add up."""
 LIFE_S = 120.0
 """A life takes about 0.1 s; one that takes so long will not end."""
 TOLD_EVERY_S = 10.0
@@ -109,30 +109,28 @@ def soak(worlds: Sequence[str], first: int, count: int, jobs: int, kept: Path) -
     """Lives them all, and says how far it is."""
     total, lived, began = count * len(worlds), Lived(0, 0, []), monotonic()
     told = began
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_calm, max_tasks_per_child=CHUNKS_MAX) as pool:
-        under_way: list[Future[Lived]] = [
-            pool.submit(live, world, seeds) for world, seeds in chunks(worlds, first, count)
-        ]
-        for done in as_completed(under_way):
-            part = done.result()
-            lived = Lived(
-                lived.lives + part.lives, lived.records + part.records, lived.failures + part.failures
-            )
-            for failure in part.failures:
-                keep(failure, kept)
-                print(
-                    f"BROKEN  {failure.world} world, {failure.said}\n        {failure.command()}", flush=True
-                )
-            if monotonic() - told >= TOLD_EVERY_S:
-                told = monotonic()
-                rate = lived.lives / (told - began)
-                print(
-                    f"{lived.lives:,} of {total:,} lives, {rate:.1f}/s, {(total - lived.lives) / rate:,.0f} s left,"
-                    f" {len(lived.failures)} broken",
-                    flush=True,
-                )
+    for part in _parts(list(chunks(worlds, first, count)), jobs):
+        lived = Lived(lived.lives + part.lives, lived.records + part.records, lived.failures + part.failures)
+        for failure in part.failures:
+            keep(failure, kept)
+            print(f"BROKEN  {failure.world} world, {failure.said}\n        {failure.command()}", flush=True)
+        if monotonic() - told >= TOLD_EVERY_S:
+            told = monotonic()
+            rate = lived.lives / (told - began)
+            left = f"{(total - lived.lives) / rate:,.0f} s left, {len(lived.failures)} broken"
+            print(f"{lived.lives:,} of {total:,} lives, {rate:.1f}/s, {left}", flush=True)
     return lived
+
+
+def _parts(pieces: Sequence[tuple[str, range]], jobs: int) -> Iterator[Lived]:
+    """What came of each piece, as they are done."""
+    # A pool for each round, and not `max_tasks_per_child`: with that, Python 3.11's can wait for ever.
+    context, size = multiprocessing.get_context("spawn"), CHUNKS_MAX * jobs
+    for start in range(0, len(pieces), size):
+        with ProcessPoolExecutor(jobs, context, initializer=_calm) as pool:
+            under_way = [pool.submit(live, *piece) for piece in pieces[start : start + size]]
+            for done in as_completed(under_way):
+                yield done.result()
 
 
 def _calm() -> None:

@@ -52,9 +52,13 @@ def test_a_broken_seed_is_kept_with_the_command_that_lives_it_again(tmp_path: Pa
         assert f"{test}(" in (root / "tests" / name).read_text(), "there is such a test"
 
 
-def test_all_seeds_are_lived_in_both_worlds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_seeds_are_lived_in_both_worlds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     covered = [(world, seed) for world, seeds in soak.chunks(["memory", "kafka"], 5, 45) for seed in seeds]
     assert sorted(covered) == sorted((w, n) for w in ("memory", "kafka") for n in range(5, 50))
+    monkeypatch.setattr(soak, "CHUNK", 1)
+    monkeypatch.setattr(soak, "CHUNKS_MAX", 2)  # so that processes are replaced
     assert soak.main(["--seeds", "3", "--jobs", "2", "--kept", str(tmp_path / "kept")]) == 0
     assert "seeds 0 to 2 in memory and kafka world: 6 lives" in capsys.readouterr().out
     assert not (tmp_path / "kept").exists()
