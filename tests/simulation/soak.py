@@ -26,7 +26,10 @@ from tests.simulation.kafka_world import KafkaWorld
 from tests.simulation.world import World, simulate
 
 WORLDS: dict[str, type[World]] = {"memory": World, "kafka": KafkaWorld}
-AGAIN = {"memory": "test_simulation.py -k whatever_happens", "kafka": "test_kafka_semantics.py -k like_kafka"}
+COMMANDS = {
+    "memory": "test_simulation.py -k whatever_happens",
+    "kafka": "test_kafka_semantics.py -k like_kafka",
+}
 KEPT = Path(__file__).resolve().parents[2] / ".chaos" / "soak.jsonl"
 CHUNK = 20
 """Lives for which a process is asked at once."""
@@ -34,6 +37,7 @@ CHUNKS_MAX = 50
 """After so many a process is replaced by another, so that what a life leaves behind does not add up."""
 LIFE_S = 120.0
 """A life takes about 0.1 s; one that takes so long will not end."""
+AGAIN_S = 1.0
 TOLD_EVERY_S = 10.0
 
 
@@ -47,7 +51,7 @@ class Failure:
 
     def command(self) -> str:
         """What lives it again."""
-        return f"SIMULATION_SEEDS={self.seed} python -m pytest tests/simulation/{AGAIN[self.world]}"
+        return f"SIMULATION_SEEDS={self.seed} python -m pytest tests/simulation/{COMMANDS[self.world]}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def _at_most(seconds: float) -> Iterator[None]:
         raise TooLong(f"it does not come to its end within {seconds:g} s")
 
     handler = signal.signal(signal.SIGALRM, too_long)
-    left, again = signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: raised where nobody can hear it, as in a finalizer, it would be forgotten.
+    left, again = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
     try:
         yield
     finally:
