@@ -4,6 +4,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 ARGS ?=
+MINUTES ?= 10
+LOG ?= both
 
 venv := .venv
 bin := $(venv)/bin
@@ -36,6 +38,9 @@ bench: $(stamp) ## measure, and hold the figures against their budgets
 
 bench-kafka: $(stamp) ## the same on Kafka, beside a raw loop of its client on the same broker
 	$(bin)/python benchmarks/run.py --kafka $(ARGS)
+
+chaos: $(stamp) ## faults at random over real processes, checked: MINUTES=10 SEED=1 LOG=sqlite|kafka|both
+	$(bin)/python -m tests.chaos --minutes $(MINUTES) --log $(LOG) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 soak: $(stamp) ## 10,000 simulated lives on each kind of log: ARGS="--seeds 500 --first 20000" for others
 	$(bin)/python -m tests.simulation.soak $(ARGS)
