@@ -22,7 +22,7 @@ WORKERS = 2
 WORKERS_MAX = 4
 LEFT_WELL = {0, 143, -signal.SIGTERM}
 """143: it was asked to leave before its start was complete; -15: before it could hear that."""
-KILLED = -signal.SIGKILL
+GAVE_UP = 1
 SENDERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("mix", {"life": "produce", "pause_s": 0.12}),
     ("set", {"life": "send_chaos", "workload": "set", "sender": "set", "pause_s": 0.05}),
@@ -52,6 +52,9 @@ class Stage:
         self._script = ThreadPoolExecutor(1)
         self._scripts: list[Future[None]] = []
         self._broker_well = True
+        self._born: dict[int, float] = {}
+        self._ill_at = 0.0
+        """When the broker was away last."""
         self._hung: set[int] = set()
         self._leaving: list[Child] = []
         self._mixes = 0
@@ -81,14 +84,15 @@ class Stage:
 
     def tick(self) -> None:
         """Mends what is due, and looks after who has ended by himself."""
+        if not self._broker_well or self._scripts:
+            self._ill_at = monotonic()
         for later in [one for one in self._later if one.due <= monotonic()]:
             self._later.remove(later)
             self._mend(later)
         for worker in [one for one in self.workers if one.pid not in self._hung and one.ended()]:
             self.workers.remove(worker)
-            code = worker.wait()
             self.done["gave up"] += 1
-            self.tell("gave up", pid=worker.pid, code=code)
+            self._ended(worker, "is to work on", worker.wait())
             self._join()
         for name, sender in self.senders.items():
             if name not in self._gone() and sender.ended() and (code := sender.wait()):
@@ -122,7 +126,7 @@ class Stage:
                 self.faults.append(str(error))
                 continue
             if code not in LEFT_WELL:
-                self.faults.append(f"worker {child.pid} was asked to leave, and ended with {code}")
+                self._ended(child, "was asked to leave", code)
         self._script.shutdown()
 
     # ------------------------------------------------------------------ the parts
@@ -134,9 +138,19 @@ class Stage:
     def _in(self, seconds: float, what: str, call: Callable[[], None]) -> None:
         self._later.append(Later(monotonic() + seconds, what, call))
 
+    def _ended(self, worker: Child, what: str, code: int) -> None:
+        """A worker that finds no broker ends, and whoever looks after it starts another. For no other reason."""
+        excused = code == GAVE_UP and self._ill_at >= self._born[worker.pid]
+        self.tell("gave up", pid=worker.pid, code=code, excused=excused)
+        if not excused:
+            self.faults.append(
+                f"worker {worker.pid} {what}, and ended with {code}\n{worker.errors()[-3_000:]}"
+            )
+
     def _join(self, **options: Any) -> None:
         worker = self.place.start("work_chaos", code=CODE, limits=PATIENT, **options)
         self.workers.append(worker)
+        self._born[worker.pid] = monotonic()
         self.tell("joined", pid=worker.pid, **options)
 
     def _replace(self) -> None:

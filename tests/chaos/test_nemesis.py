@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from tests.chaos import __main__ as chaos
 from tests.chaos import play
 from tests.chaos.faults import KINDS, plan
 from tests.chaos.play import Report
+from tests.chaos.stage import WORKERS, Stage
+from tests.crash.processes import Place, Zygote, until
 
 SEED = 7
 MINUTES = 20 / 60
@@ -25,6 +28,28 @@ def test_a_seed_is_a_plan() -> None:
             assert {fault.kind for fault in found} == set(kinds), "each kind comes"
             assert all(0 < fault.at_s < 120 and 0 <= fault.lasts_s <= 6 for fault in found)
             assert [fault.at_s for fault in found] == sorted(fault.at_s for fault in found)
+
+
+def test_a_worker_that_ends_by_itself_is_found(tmp_path: Path) -> None:
+    zygote = Zygote(modules=["tests.chaos.workloads"])
+    place = Place(zygote, tmp_path, partitions=2)
+    try:
+        stage = Stage(place, SEED, None)
+        worker = stage.workers[0]
+        worker.signal(signal.SIGKILL)
+        until(worker.ended, "it has ended")
+        stage.tick()
+        (fault,) = stage.faults
+        assert f"worker {worker.pid} is to work on, and ended with -9" in fault
+        assert len(stage.workers) == WORKERS, "there is another"
+        sender = stage.senders["set"]
+        sender.signal(signal.SIGKILL)
+        until(sender.ended, "it has ended")
+        stage.tick()
+        assert "sender set ended with -9" in stage.faults[1]
+    finally:
+        place.close()
+        zygote.close()
 
 
 def play_briefly(log: str, folder: Path) -> Report:
