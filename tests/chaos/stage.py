@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from tests.brokers import PrivateBroker
 from tests.chaos.faults import Fault
-from tests.chaos.workloads import CODE
+from tests.chaos.workloads import CODE, clock_file, set_clock
 from tests.crash.processes import Child, Place
 from tests.crash.test_random_kills import PATIENT
 
@@ -257,7 +256,7 @@ class Stage:
 
     def set_clock(self, fault: Fault) -> bool:
         worker = self._well(fault)
-        if worker is None or not self._clock_of(worker).exists():
+        if worker is None or not clock_file(self.place.folder, worker.pid).exists():
             return False
         self._clock(worker, fault.amount)
         self._in(fault.lasts_s, "clock is right", lambda: self._clock(worker, 0.0))
@@ -266,13 +265,8 @@ class Stage:
     def _clock(self, worker: Child, ahead_s: float) -> None:
         if worker.ended():
             return
-        self._clock_of(worker).write_text(str(ahead_s))
-        worker.signal(signal.SIGUSR2)
+        set_clock(self.place.folder, worker.pid, ahead_s)
         self.tell("clock", pid=worker.pid, ahead_s=ahead_s)
-
-    def _clock_of(self, worker: Child) -> Path:
-        """It is there as soon as the worker can hear that its clock was set."""
-        return self.place.folder / f"clock-{worker.pid}"
 
     def kill_broker(self, fault: Fault) -> bool:
         return self._break_broker("kill broker", fault, "kill", "start")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import random
-import signal
+import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -26,6 +27,7 @@ CODE = 100
 GENERATION = 400
 """Writes of one register: then its run ends, and the sender begins another."""
 READ_WITHIN_S = 10.0
+_AHEAD = struct.Struct("q")
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
@@ -202,18 +204,26 @@ def _registers(folder: Path, draw: random.Random) -> Iterator[str]:
 
 
 def work_chaos(folder: str, **arguments: Any) -> int:
-    """A worker of the crash tests whose clock can be set: by how much is in a file, and SIGUSR2 has it read."""
-    true, ahead_ns = time.time_ns, 0
-    file = Path(folder) / f"clock-{os.getpid()}"
-
-    def set_clock(_number: int, _frame: object) -> None:
-        nonlocal ahead_ns
-        ahead_ns = int(float(file.read_text()) * 1e9)
-
-    time.time_ns = lambda: true() + ahead_ns
-    signal.signal(signal.SIGUSR2, set_clock)
-    file.write_text("0")
+    """A worker of the crash tests whose clock can be set while it runs: `set_clock` has it be ahead."""
+    true = time.time_ns
+    with clock_file(Path(folder), os.getpid()).open("w+b") as file:
+        file.write(_AHEAD.pack(0))
+        file.flush()
+        ahead = mmap.mmap(file.fileno(), _AHEAD.size)
+    # Not a file that a signal handler reads: that may be called within a body, where files cannot be used.
+    time.time_ns = lambda: true() + _AHEAD.unpack_from(ahead)[0]
     return lives.work(folder, **arguments)
+
+
+def clock_file(folder: Path, pid: int) -> Path:
+    """It is there as soon as the worker's clock can be set."""
+    return folder / f"clock-{pid}"
+
+
+def set_clock(folder: Path, pid: int, ahead_s: float) -> None:
+    """From now on the worker's clock is ahead by so much."""
+    with clock_file(folder, pid).open("r+b") as file:
+        file.write(_AHEAD.pack(int(ahead_s * 1e9)))
 
 
 LIVES: dict[str, Callable[..., int]] = {life.__name__: life for life in (send_chaos, read_chaos, work_chaos)}
