@@ -16,7 +16,7 @@ compile := UV_CUSTOM_COMPILE_COMMAND="make lock" $(bin)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-kafka chaos soak lock clean
+.PHONY: help demo test check bench bench-kafka bench-peers chaos soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 19
@@ -38,6 +38,9 @@ bench: $(stamp) ## measure, and hold the figures against their budgets
 
 bench-kafka: $(stamp) ## the same on Kafka, beside a raw loop of its client on the same broker
 	$(bin)/python benchmarks/run.py --kafka $(ARGS)
+
+bench-peers: $(stamp) ## the same workloads on DBOS, Restate and Celery, in turn, with a plot
+	$(bin)/python benchmarks/peers/run.py $(ARGS)
 
 chaos: $(stamp) ## faults at random over real processes, checked: MINUTES=10 SEED=1 LOG=sqlite|kafka|both
 	$(bin)/python -m tests.chaos --minutes $(MINUTES) --log $(LOG) $(if $(SEED),--seed $(SEED)) $(ARGS)
