@@ -4,6 +4,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 ARGS ?=
+MINUTES ?= 10
+LOG ?= both
 
 venv := .venv
 bin := $(venv)/bin
@@ -14,7 +16,7 @@ compile := UV_CUSTOM_COMPILE_COMMAND="make lock" $(bin)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-kafka lock clean
+.PHONY: help demo test check bench bench-kafka bench-peers chaos soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 19
@@ -36,6 +38,15 @@ bench: $(stamp) ## measure, and hold the figures against their budgets
 
 bench-kafka: $(stamp) ## the same on Kafka, beside a raw loop of its client on the same broker
 	$(bin)/python benchmarks/run.py --kafka $(ARGS)
+
+bench-peers: $(stamp) ## the same workloads on DBOS, Restate and Celery, in turn, with a plot
+	$(bin)/python benchmarks/peers/run.py $(ARGS)
+
+chaos: $(stamp) ## faults at random over real processes, checked: MINUTES=10 SEED=1 LOG=sqlite|kafka|both
+	$(bin)/python -m tests.chaos --minutes $(MINUTES) --log $(LOG) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: $(stamp) ## 10,000 simulated lives on each kind of log: ARGS="--seeds 500 --first 20000" for others
+	$(bin)/python -m tests.simulation.soak $(ARGS)
 
 lock: $(stamp) ## pin requirements/*.txt anew, with hashes
 	$(compile) pyproject.toml -o requirements/base.txt $(ARGS)

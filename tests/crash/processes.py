@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,16 @@ def pause(seconds: float) -> None:
 class Zygote:
     """The process that forks all others."""
 
-    def __init__(self, root: Path = ROOT, module: str = "tests.crash.zygote", **env: str) -> None:
-        """`root`: the tree that it and its children run from; `module`: what is run, if other lives are wanted."""
+    def __init__(
+        self,
+        root: Path = ROOT,
+        module: str = "tests.crash.zygote",
+        modules: Sequence[str] = (),
+        **env: str,
+    ) -> None:
+        """`root`: the tree that it and its children run from; `module`: what is run; `modules`: with further lives."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

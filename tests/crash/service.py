@@ -289,7 +289,8 @@ async def fresh(ctx: Ctx) -> int:
     return await ctx.step.run("one", add, ctx.run_id, ctx.event.data["n"], 5)
 
 
-def _declared(code: int) -> App:
+def declared(code: int) -> App:
+    """The app of a version, with nowhere to run yet."""
     app = App("crash", log="memory:")
     if code > 1:
         app.function(on="crash/sequence", retries=0)(fresh)
@@ -318,8 +319,9 @@ def log_of(folder: str | Path, *, partitions: int | None = None, lease_s: float 
     return KafkaLog(KafkaSettings(servers, namespace, "crash"), create=partitions or 2, timing=timing)
 
 
-_DECLARED = {code: _declared(code) for code in (1, 2)}
-"""Declared once, before the fork: to read the sources of all bodies takes longer than most lives."""
+DECLARED = {code: declared(code) for code in (1, 2)}
+"""Declared once, before the fork: to read the sources of all bodies takes longer than most lives.
+Other folders of tests add their own versions."""
 
 
 def app_on(
@@ -332,7 +334,7 @@ def app_on(
 ) -> App:
     """The app, on the log of this folder. `code`: which version of it."""
     app = App("crash", log=log_of(folder, partitions=partitions, lease_s=lease_s), limits=limits)
-    for function in _DECLARED[code].functions:
+    for function in DECLARED[code].functions:
         if app.functions.get(function.id) is None:  # handlers come with their functions
             app.functions.add(function)
     return app

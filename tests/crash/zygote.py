@@ -4,11 +4,14 @@ Reads commands from stdin, one JSON object a line, and answers each with one. It
 
 {"life": NAME, "arguments": {…}}   forks; the child lives this life and ends; {"pid": …}
 {"reap": PID}                      waits for the end of a child; {"code": …}, negative for a signal
+
+Its arguments are modules with further lives.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -44,6 +47,8 @@ def born(life: str, arguments: dict[str, Any]) -> int:
 
 
 def main() -> None:
+    for module in sys.argv[1:]:
+        LIVES.update(importlib.import_module(module).LIVES)
     with tempfile.TemporaryDirectory(prefix="perdure-crash-") as folder:
         LIVES["whole"](
             folder, [(name, 1) for name in SCENARIOS]

@@ -11,6 +11,7 @@ import pytest
 from perdure import App
 from perdure.client import client
 from perdure.errors import AppendFailed, LogError
+from perdure.logs.kafka.admin import Admin
 from tests.brokers import PrivateBroker, private_broker
 from tests.crash import verdict
 from tests.crash.processes import Place, pause, until
@@ -109,3 +110,10 @@ def test_a_client_is_refused_with_what_to_do_and_what_it_sends_again_counts_once
 
 def _ended(here: Place) -> int:
     return sum(not run.live for run in verdict.read(here.folder).runs())
+
+
+def test_a_broker_that_goes_away_between_two_questions_is_said_in_our_own_words() -> None:
+    """Whoever opens a log that makes its topics asks how many brokers there are, after another question."""
+    admin = Admin({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "kafka://127.0.0.1:1/shop")
+    with pytest.raises(LogError, match=r"no broker answers at kafka://127\.0\.0\.1:1/shop"):
+        admin.brokers()

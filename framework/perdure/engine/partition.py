@@ -105,6 +105,10 @@ class Partition:
         if self._position >= end:
             self._catch_up_to = -1
             self._claim()
+        else:
+            # The last offsets may hold nothing that is ever read, so that nothing comes which could be waited for.
+            # Who claims before it has read everything leads when it has: its claim lies behind all of it.
+            self._claim_later()
 
     # ------------------------------------------------------------------ claims
 

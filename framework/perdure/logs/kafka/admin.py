@@ -12,6 +12,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import (
     AclOperation,  # pyright: ignore[reportPrivateImportUsage]
     AdminClient,
+    ClusterMetadata,  # pyright: ignore[reportPrivateImportUsage]
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
     OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
     TopicMetadata,  # pyright: ignore[reportPrivateImportUsage]
@@ -65,11 +66,14 @@ class Admin:
         return sorted(self._metadata())
 
     def _metadata(self) -> dict[str, TopicMetadata]:
+        return self._cluster().topics
+
+    def _cluster(self) -> ClusterMetadata:
         deadline = time.monotonic() + ANSWER_S
         noticed = False
         while True:
             try:
-                return self._client.list_topics(timeout=_REACH_S if noticed else _NOTICE_S).topics
+                return self._client.list_topics(timeout=_REACH_S if noticed else _NOTICE_S)
             except KafkaException as error:
                 self._tell(error, noticed=noticed, late=time.monotonic() >= deadline)
                 noticed = True
@@ -193,9 +197,12 @@ class Admin:
         self._wait_for(fewer, partitions)
 
     def brokers(self) -> int:
-        """How many brokers the cluster has. A young one may not know itself yet: it is asked again for a while."""
+        """How many brokers the cluster has. A young one may not know itself yet: it is asked again for a while.
+
+        Raises LogError.
+        """
         deadline = time.monotonic() + ANSWER_S
-        while not (found := len(self._client.list_topics(timeout=ANSWER_S).brokers)):
+        while not (found := len(self._cluster().brokers)):
             if time.monotonic() > deadline:
                 raise LogError(f"the brokers at {self._where} answer, and name no broker: look at their logs")
             time.sleep(0.1)
