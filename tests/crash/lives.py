@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,14 +147,19 @@ def produce(folder: str, seed: int, first: int = 0, pause_s: float = 0.02, **opt
     async def sending() -> None:
         app = make_app(folder, **options)
         draw = random.Random(seed)
-        n = first
+        n, refused = first, ""
         while not (Path(folder) / "enough").exists():
             n += 1
             name, sent = draw.choice(sorted(SCENARIOS)), False
             while not sent:  # what was refused, or whose outcome is not known, is sent again under its ids
-                with suppress(LogError):
+                try:
                     await send(app, name, n)
                     sent = True
+                except LogError as error:
+                    if str(error) != refused:
+                        refused = str(error)
+                        print(f"refused: {refused}", file=sys.stderr, flush=True)
+                    await asyncio.sleep(0.01)
             await asyncio.sleep(draw.uniform(0, 2 * pause_s))
         await app.close()
 
