@@ -100,7 +100,11 @@ def read(folder: Path, limits: Limits = DEFAULT_LIMITS) -> Story:
 
 
 async def _read(folder: Path, limits: Limits) -> Story:
-    log = log_of(folder)
+    return await read_log(log_of(folder), limits)
+
+
+async def read_log(log: Log, limits: Limits = DEFAULT_LIMITS) -> Story:
+    """The same for any log, which is not open yet."""
     await log.open()
     try:
         story = Story(stamp_us=1_000 if isinstance(log, KafkaLog) else 1)

@@ -9,4 +9,7 @@ the files that are missing:
 It never overwrites a file. (Until the first release, nothing is written for ever: delete a file to have it made anew.)
 
 `histories/` holds what the programs of the replay harness recorded on each minor version of Python; see `histories.py`.
+
+`logs/` holds whole logs, of a file and of Kafka, with runs in every state: `logs_program.py` is the app, and
+`python -m tests.golden.logs_write` writes the ones that are missing. Name new ones in `logs.py` when the level is raised.
 """
