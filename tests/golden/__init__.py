@@ -11,5 +11,6 @@ It never overwrites a file. (Until the first release, nothing is written for eve
 `histories/` holds what the programs of the replay harness recorded on each minor version of Python; see `histories.py`.
 
 `logs/` holds whole logs, of a file and of Kafka, with runs in every state: `logs_program.py` is the app, and
-`python -m tests.golden.logs_write` writes the ones that are missing. Name new ones in `logs.py` when the level is raised.
+`python -m tests.golden.logs_write` writes the ones that are missing. Name new ones in `logs.py` when the level is
+raised. The file is of the format before rows had checksums, so that it is brought up to date when it is opened.
 """
