@@ -16,7 +16,7 @@ from tests.chaos.stage import WORKERS, Stage
 from tests.crash.processes import Place, Zygote, until
 
 SEED = 7
-MINUTES = 20 / 60
+MINUTES = 8 / 60
 
 
 def test_a_seed_is_a_plan() -> None:
@@ -65,9 +65,9 @@ def play_briefly(log: str, folder: Path) -> Report:
 @pytest.mark.timeout(240)
 def test_on_a_file(tmp_path: Path) -> None:
     report = play_briefly("sqlite", tmp_path)
-    assert sum(report.faults_done.values()) >= 5
-    assert min(report.operations[kind] for kind in ("set", "register", "counter", "mix")) > 5
-    assert report.runs > 50
+    assert sum(report.faults_done.values()) >= 3
+    assert min(report.operations[kind] for kind in ("set", "register", "counter", "mix")) > 2
+    assert report.runs > 20
 
 
 @pytest.mark.kafka
@@ -75,7 +75,7 @@ def test_on_a_file(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_on_kafka(tmp_path: Path) -> None:
     report = play_briefly("kafka", tmp_path)
-    assert sum(report.faults_done.values()) >= 4
+    assert sum(report.faults_done.values()) >= 2
     assert min(report.operations[kind] for kind in ("set", "register", "counter", "mix")) > 0
 
 

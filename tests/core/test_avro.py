@@ -42,7 +42,7 @@ def made(schema: Any) -> tuple[Any, Any]:
 
 
 @each_record
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_the_same_bytes_as_fastavro_and_back(record: str, data: st.DataObject):
     body = data.draw(bodies(record))
@@ -51,7 +51,7 @@ def test_the_same_bytes_as_fastavro_and_back(record: str, data: st.DataObject):
     assert codec.decode(value) == (record, body)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(body=bodies("Commit"))
 def test_a_commit_in_parts_is_the_same_commit(body: Any):
     assert codec.encode_commit(body)[0] == by_fastavro("Commit", body)
