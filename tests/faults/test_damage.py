@@ -139,9 +139,15 @@ def test_a_write_ahead_log_that_was_cut_is_refused_until_somebody_says_so(
 
 
 def test_a_file_that_was_cut_is_refused(whole: Path, ground: Path) -> None:
-    size = whole.stat().st_size
+    whole = copied(whole, ground / "vacuumed")
+    vacuum = sqlite3.connect(whole, isolation_level=None)
+    vacuum.execute(
+        "VACUUM"
+    )  # a page that is free can be lost, and what SQLite takes for zeros when they were
+    vacuum.close()
+    size, last = whole.stat().st_size, len(whole.read_bytes().rstrip(b"\0")) - 1
     before = found_in_copy(whole)
-    for left in (0, 1, 50, PAGE, PAGE + 1, size // 2, size - PAGE, size - 1):
+    for left in (0, 1, 50, PAGE, PAGE + 1, size // 2, size - PAGE, last):
         copy = copied(whole, ground / "cut")
         cut(copy, "log.db", left)
         assert outcome(copy, before) in ("LogDamaged", "LogError"), left
