@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.crash.processes import Place, Zygote
 
+P = TypeVar("P", bound=Place)
 MakePlace = Callable[..., Place]
 
 
@@ -34,17 +36,24 @@ def ground(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def places(kind: Callable[..., P], zygote: Zygote, ground: Path) -> Generator[Callable[..., P]]:
+    """Makes places of a kind, each with a log of its own; their processes end with the context."""
+    made: list[P] = []
+
+    def make(**options: Any) -> P:
+        folder = ground / f"place-{len(made)}"
+        folder.mkdir()
+        made.append(kind(zygote, folder, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
 @pytest.fixture
 def place(zygote: Zygote, ground: Path) -> Iterator[MakePlace]:
     """Makes a place with a log of its own; its processes end with the test."""
-    places: list[Place] = []
-
-    def make(**options: Any) -> Place:
-        folder = ground / f"place-{len(places)}"
-        folder.mkdir()
-        places.append(Place(zygote, folder, **options))
-        return places[-1]
-
-    yield make
-    for made in places:
-        made.close()
+    with places(Place, zygote, ground) as make:
+        yield make

@@ -102,8 +102,13 @@ async def _whole(folder: str, items: list[tuple[str, int]], options: dict[str, A
     return 0
 
 
+def runs_of(engine: Engine) -> list[Run]:
+    """All that a worker has in its partitions."""
+    return [run for partition in engine.partitions.values() for run in partition.state.runs.values()]
+
+
 def all_ended(engine: Engine, wanted: Counter[End]) -> bool:
-    runs = [run for partition in engine.partitions.values() for run in partition.state.runs.values()]
+    runs = runs_of(engine)
     return len(runs) >= wanted.total() and not any(run.live for run in runs) and engine.quiet()
 
 

@@ -37,16 +37,10 @@ def pause(seconds: float) -> None:
 class Zygote:
     """The process that forks all others."""
 
-    def __init__(
-        self,
-        root: Path = ROOT,
-        module: str = "tests.crash.zygote",
-        modules: Sequence[str] = (),
-        **env: str,
-    ) -> None:
-        """`root`: the tree that it and its children run from; `module`: what is run; `modules`: with further lives."""
+    def __init__(self, root: Path = ROOT, modules: Sequence[str] = (), **env: str) -> None:
+        """`root`: the tree that it and its children run from. `modules`: with further lives, or with others."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *modules],
+            [sys.executable, "-m", "tests.crash.zygote", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -5,7 +5,7 @@ Reads commands from stdin, one JSON object a line, and answers each with one. It
 {"life": NAME, "arguments": {…}}   forks; the child lives this life and ends; {"pid": …}
 {"reap": PID}                      waits for the end of a child; {"code": …}, negative for a signal
 
-Its arguments are modules with further lives.
+Its arguments are modules with further lives, or others of these names.
 """
 
 from __future__ import annotations

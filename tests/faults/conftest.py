@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.crash.conftest import ground
+from tests.crash.conftest import ground, places
 from tests.crash.processes import Child, Place, Zygote
 from tests.faults.shim import Faults, compiled
 
@@ -30,7 +30,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def zygote(shim: Path) -> Iterator[Zygote]:
-    made = Zygote(module="tests.faults.zygote", LD_PRELOAD=str(shim))
+    made = Zygote(modules=["tests.faults.faulty"], LD_PRELOAD=str(shim))
     yield made
     made.close()
 
@@ -55,17 +55,8 @@ class FaultyPlace(Place):
 @pytest.fixture
 def place(zygote: Zygote, ground: Path) -> Iterator[MakePlace]:
     """Makes a place with a log of its own; its processes end with the test."""
-    places: list[FaultyPlace] = []
-
-    def make(**options: Any) -> FaultyPlace:
-        folder = ground / f"place-{len(places)}"
-        folder.mkdir()
-        places.append(FaultyPlace(zygote, folder, **options))
-        return places[-1]
-
-    yield make
-    for made in places:
-        made.close()
+    with places(FaultyPlace, zygote, ground) as make:
+        yield make
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from perdure.core.state import ENDED
 from perdure.engine.engine import Engine
 from perdure.logs.contract import Log
 from tests.crash import verdict
+from tests.crash.lives import runs_of
 from tests.golden import logs_program
 from tests.golden.logs_program import APPROVE, RUNS, app_on
 
@@ -95,7 +96,7 @@ async def _carry_on(make: MakeLog) -> None:
         async with app.worker() as engine:
             await _steer(app, engine)
             deadline = time.monotonic() + WITHIN_S
-            while live := [run for run in _runs(engine) if run.live]:
+            while live := [run for run in runs_of(engine) if run.live]:
                 assert time.monotonic() < deadline, [
                     (run.event["id"], run.status, run.reason) for run in live
                 ]
@@ -107,7 +108,7 @@ async def _carry_on(make: MakeLog) -> None:
 
 async def _steer(app: App, engine: Engine) -> None:
     """What the runs wait for comes."""
-    runs = {run.event["id"]: run for run in _runs(engine)}
+    runs = {run.event["id"]: run for run in runs_of(engine)}
     await app.send("golden/paid", {"n": 4, "amount": 400}, id="paid-4")
     for name in APPROVE:
         function = app.functions.get("signalled")
@@ -119,7 +120,3 @@ async def _steer(app: App, engine: Engine) -> None:
     parks = app.functions.get("parks")
     assert parks is not None
     await app.handle(parks, runs["parks"].id).resume()
-
-
-def _runs(engine: Engine) -> list[Any]:
-    return [run for partition in engine.partitions.values() for run in partition.state.runs.values()]

@@ -19,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "framework"))
 
 from perdure import App
 from perdure.core.limits import DEFAULT_LIMITS
+from perdure.core.state import Run
 from perdure.engine.engine import Engine
 from perdure.logs.contract import Log
+from tests.crash.lives import runs_of
 from tests.golden import logs
 from tests.golden.logs_program import NUMBERS, RUNS, app_on
 
@@ -36,13 +38,14 @@ async def until(holds: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.01)
 
 
+def by_event(engine: Engine) -> dict[str, Run]:
+    """The runs by the ids of their events."""
+    return {run.event["id"]: run for run in runs_of(engine)}
+
+
 def has(engine: Engine, *names: str) -> bool:
     """Whether these runs are in the state in which the log has them."""
-    runs = {
-        run.event["id"]: run
-        for partition in engine.partitions.values()
-        for run in partition.state.runs.values()
-    }
+    runs = by_event(engine)
     return all(name in runs and runs[name].status == RUNS[name][1] for name in names)
 
 
@@ -76,16 +79,11 @@ async def first_life(app: App) -> None:
 
 def ids(engine: Engine) -> dict[str, str]:
     """The runs' ids, by those of their events."""
-    return {
-        run.event["id"]: run.id
-        for partition in engine.partitions.values()
-        for run in partition.state.runs.values()
-    }
+    return {event: run.id for event, run in by_event(engine).items()}
 
 
 def held(engine: Engine, name: str) -> bool:
-    run = next(r for p in engine.partitions.values() for r in p.state.runs.values() if r.event["id"] == name)
-    return run.held is not None
+    return by_event(engine)[name].held is not None
 
 
 def delayed(engine: Engine) -> int:

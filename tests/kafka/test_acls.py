@@ -17,6 +17,7 @@ from perdure import App, Context
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.logs import Topic, open_log
 from perdure.logs.kafka import KafkaLog
+from tests.crash.lives import runs_of
 from tests.kafka import commands
 from tests.kafka.secured import PASSWORD, Secured, allowed_by_the_page, environment, kafka, secured_broker
 from tests.kafka.test_growth import led, until
@@ -106,7 +107,7 @@ def test_each_kind_of_process_works_with_exactly_the_permissions_of_the_page(
                     await client.send([{"name": "order/placed", "data": {"n": n}} for n in range(20)])
                     await asyncio.sleep(0.1)
             await until(engine.quiet, "all is done")
-            runs = [run for mine in engine.partitions.values() for run in mine.state.runs.values()]
+            runs = runs_of(engine)
             assert {run.status for run in runs} == {"completed"}
             assert any(run.event["id"] == "of-billing" for run in runs), (
                 "the foreign producer's event started one"

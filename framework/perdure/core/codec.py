@@ -64,18 +64,15 @@ def _by_prefix() -> Mapping[bytes, Schema]:
 
 
 @cache
-def _named(name: str) -> Mapping[str, Any]:
-    return schema(name).parsed["__named_schemas"]
-
-
-@cache
 def _writer(name: str) -> avro.Write:
-    return avro.writer(schema(name).parsed, _named(name))
+    parsed = schema(name).parsed
+    return avro.writer(parsed, parsed["__named_schemas"])
 
 
 @cache
 def _reader(name: str) -> avro.Read:
-    return avro.reader(schema(name).parsed, _named(name))
+    parsed = schema(name).parsed
+    return avro.reader(parsed, parsed["__named_schemas"])
 
 
 def encode(name: str, body: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from perdure.core.facts import APP
 from perdure.engine.clock import Alarm
 from perdure.engine.services import Services
 from perdure.errors import EncodingError, LevelTooNew, LogDamaged, LogError, PerdureError, UsageError
-from perdure.logs.contract import Entry, Follower, Producer, Topic, damage_of
+from perdure.logs.contract import Entry, Follower, Producer, Topic, check_whole
 
 PERIOD_US = 10_000_000
 PATIENCE_US = 20_000_000
@@ -182,11 +182,7 @@ class Deploying:
         self._consider()
 
     def _fold(self, deploys: Deploys, entry: Entry) -> bool:
-        if (damage := damage_of(entry)) is not None:
-            raise LogDamaged(
-                f"entry {entry.offset} of the registry {damage}: the disk of the log has lost or changed it. Restore"
-                " the log from a backup"
-            )
+        check_whole(entry, "the registry")
         try:
             return deploys.take(entry.offset, entry.value, entry.headers)
         except EncodingError as error:

@@ -16,7 +16,7 @@ from perdure.engine.restoring import restored
 from perdure.engine.services import Services
 from perdure.engine.spill import Spill
 from perdure.errors import EncodingError, LevelTooNew, LogDamaged, LogError, PerdureError
-from perdure.logs.contract import Entry, Producer, Topic, damage_of
+from perdure.logs.contract import Entry, Producer, Topic, check_whole
 
 RECLAIM_PAUSE_US = 200_000
 RELEASE_TIMEOUT_S = 3.0
@@ -209,12 +209,9 @@ class Partition:
             self.close()
 
     def _take(self, entry: Entry) -> None:
-        if not entry.value and (damage := damage_of(entry)) is not None:
-            raise LogDamaged(
-                f"entry {entry.offset} of the journal of partition {self.number} {damage}: the disk of the log has lost"
-                " or changed it. Restore the log from a backup. Until then this partition is left alone, and the others"
-                " go on"
-            )
+        if not entry.value:
+            until = ". Until then this partition is left alone, and the others go on"
+            check_whole(entry, f"the journal of partition {self.number}", until)
         self._position = entry.offset + 1
         lead, state = self.lead, self.state
         own = lead.life.match(entry) if lead is not None else None

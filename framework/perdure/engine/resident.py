@@ -87,10 +87,9 @@ class Resident:
     def must_commit(self) -> bool:
         """Whether anything waits that takes effect only when it counts. A body's first asks do not: they follow
         from the record that started the run."""
-        turns = self.turns
-        if len(turns) > 1:
+        if len(self.turns) > 1:
             return True
-        for turn in turns:
+        for turn in self.turns:
             for name, _ in turn.ops:
                 if name != STARTED and name != ASKED:
                     return True

@@ -30,7 +30,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from perdure.errors import LogError
+from perdure.errors import LogDamaged, LogError
 
 __all__ = [
     "DAMAGED",
@@ -45,6 +45,7 @@ __all__ = [
     "Producer",
     "Sink",
     "Topic",
+    "check_whole",
     "damage_of",
     "partition_count",
 ]
@@ -95,6 +96,15 @@ def damage_of(entry: Entry) -> str | None:
     if entry.value or (told := entry.headers.get(DAMAGED)) is None:
         return None
     return told.decode(errors="replace")
+
+
+def check_whole(entry: Entry, of: str, meanwhile: str = "") -> None:
+    """Raises LogDamaged for an entry that `damage_of` names. For people: what it is one of, what holds until then."""
+    if (damage := damage_of(entry)) is not None:
+        raise LogDamaged(
+            f"entry {entry.offset} of {of} {damage}: the disk of the log has lost or changed it. Restore the log from a"
+            f" backup{meanwhile}"
+        )
 
 
 class LogFull(LogError):

@@ -300,8 +300,7 @@ class LocalSteps:
         """Nothing of it runs any more."""
         job.silence()
         self._slots.free(job.lane)
-        if self._slots.waiting:
-            self._fill()
+        self._fill()
         try:
             self._tell(job, outcome)
         finally:

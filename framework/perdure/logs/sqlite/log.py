@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from perdure.errors import AppendFailed, EntryTooLarge, LogDamaged, LogError, UsageError
+from perdure.errors import AppendFailed, EntryTooLarge, LogError, UsageError
 from perdure.logs.contract import (
     Done,
     Entry,
@@ -21,7 +21,7 @@ from perdure.logs.contract import (
     Producer,
     Sink,
     Topic,
-    damage_of,
+    check_whole,
 )
 from perdure.logs.sqlite import file as files
 from perdure.logs.sqlite import rows, snapshots
@@ -193,11 +193,7 @@ class SqliteLog:
         def work(connection: sqlite3.Connection) -> Sequence[Entry]:
             entries = rows.read(connection, slot, offset, entries_max, READ_BYTES_MAX)[0]
             for entry in entries if topic is not Topic.EVENTS else ():  # who reads events goes on without it
-                if (what := damage_of(entry)) is not None:
-                    raise LogDamaged(
-                        f"{self.path}: entry {entry.offset} of {topic} {partition} {what}: its disk has lost or changed"
-                        " it. Restore the log from a backup"
-                    )
+                check_whole(entry, f"{topic} {partition} in {self.path}")
             return entries
 
         return await self._at_desk(work)

@@ -60,15 +60,12 @@ SCHEMA: Final = (
     """,
 )
 
-_READ: Final = (
-    "SELECT id, ts, key, headers, value, crc, number FROM entries"
-    " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+_ROWS: Final = (
+    "SELECT id, ts, key, headers, value, crc, number FROM entries WHERE id >= ? AND id < ? ORDER BY id"
 )
+_READ: Final = f"{_ROWS} LIMIT ?"
+_LAST_ROW: Final = f"{_ROWS} DESC LIMIT 1"
 _U32: Final = 0xFFFFFFFF
-_LAST_ROW: Final = (
-    "SELECT id, ts, key, headers, value, crc, number FROM entries"
-    " WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1"
-)
 _LAST: Final = "SELECT max(id) FROM entries WHERE id >= ? AND id < ?"
 _KEEP_HEAD: Final = (
     "INSERT INTO heads (slot, first, next) VALUES (?, ?, ?)"
@@ -101,7 +98,8 @@ def _statement_sizes() -> list[int]:
 
 
 def _insert_statement(rows: int) -> str:
-    values = ",".join(["(?,?,?,?,?,?,?)"] * rows)
+    row = f"({','.join('?' * COLUMNS)})"
+    values = ",".join([row] * rows)
     return f"INSERT INTO entries SELECT * FROM (VALUES {values}) WHERE column1 >= 0"
 
 
