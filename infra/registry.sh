@@ -60,7 +60,7 @@ start() {
       fail "$TAKEN" "port $port is taken by something that is not the registry of $dir"
     fi
     # Both hosts: each listens on all interfaces when it is not told otherwise. The management port is nobody's concern.
-    setsid "$java" -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dperdure.registry="$dir" \
+    setsid "$java" -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dperdure.registry="$dir" \
       -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$port" \
       -Dquarkus.management.host=127.0.0.1 -Dquarkus.management.port=0 \
       -jar "$home/quarkus-run.jar" > "$dir/log" 2>&1 < /dev/null 8>&- &

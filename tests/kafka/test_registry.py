@@ -47,9 +47,10 @@ def gate(registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 
 def client(url: str) -> Any:
+    """Asks again when no answer comes: a registry that has just started has been seen to leave one request hanging."""
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
-    return SchemaRegistryClient({"url": url})
+    return SchemaRegistryClient({"url": url, "timeout": 10.0, "max.retries": 5})
 
 
 def registered(url: str, subject: str, schema: object, kind: str = "AVRO", references: Any = ()) -> int:
