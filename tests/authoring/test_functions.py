@@ -261,9 +261,10 @@ def test_definitions_are_what_the_log_knows() -> None:
             "triggers": ["order/placed", "user/created"],
             "code": "1",
             "handler": "place-order:on-failure",
+            "conditions": [],
         },
-        {"id": "place-order:on-failure", "triggers": [], "code": "1", "handler": None},
-        {"id": "sync-order", "triggers": ["order/*"], "code": "7", "handler": None},
+        {"id": "place-order:on-failure", "triggers": [], "code": "1", "handler": None, "conditions": []},
+        {"id": "sync-order", "triggers": ["order/*"], "code": "7", "handler": None, "conditions": []},
     ]
 
 

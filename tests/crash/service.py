@@ -294,7 +294,11 @@ def declared(code: int) -> App:
     app = App("crash", log="memory:")
     if code > 1:
         app.function(on="crash/sequence", retries=0)(fresh)
-    for body in (sequence, fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
+    app.function(on="crash/sequence", if_='event.name == "crash/sequence" && event.data.n >= 0', retries=0)(
+        sequence
+    )
+    app.function(on="crash/*", id="never", if_="event.data.n < 0", retries=0)(sequence)
+    for body in (fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, poisoned_late, paused):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)

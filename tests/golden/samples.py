@@ -108,8 +108,14 @@ COMMANDS: dict[str, Body] = {
 CONFIG: Body = {
     "version": 3,
     "functions": [
-        {"id": "f", "triggers": ["user/*", "payment/done"], "code": "1", "handler": "f:on-failure"},
-        {"id": "f:on-failure", "triggers": [], "code": "1", "handler": None},
+        {
+            "id": "f",
+            "triggers": ["user/*", "payment/done"],
+            "code": "1",
+            "handler": "f:on-failure",
+            "conditions": [{"trigger": 1, "cel": "event.data.amount > 100"}, {"trigger": 1, "cel": ""}],
+        },
+        {"id": "f:on-failure", "triggers": [], "code": "1", "handler": None, "conditions": []},
     ],
     "limits": {"inbox_max": 1_000, "of another version": 7},
 }
@@ -174,7 +180,7 @@ def samples() -> Samples:
             "delayed events are due",
             {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]},
         ),
-        "Config": ("Config", "the functions in force", CONFIG),
+        "Config.2": ("Config", "the functions in force, one under conditions", CONFIG),
         "Level": ("Level", "a level is raised", {"level": 1}),
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
         "Released": ("Released", "an owner leaves", {"reason": "leave"}),
@@ -189,7 +195,7 @@ def samples() -> Samples:
             "what could not be read",
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
-        "Snapshot": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.2": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
     }
     reply: Body = {
         "command": "c1",

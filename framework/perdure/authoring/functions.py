@@ -23,7 +23,7 @@ from perdure.authoring.events import Event, Received, event_codec
 from perdure.authoring.names import INVOKED, function_id_fault
 from perdure.authoring.payloads import Codec, codec_for
 from perdure.authoring.retry import Retry, retry_of
-from perdure.authoring.triggers import Trigger, TriggerInput, event_types, triggers_of
+from perdure.authoring.triggers import If, Trigger, TriggerInput, event_types, triggers_of
 from perdure.core.ops import EventData
 from perdure.core.routing import matches
 from perdure.errors import UsageError
@@ -94,6 +94,7 @@ def make_function(
     body: Callable[[Any], Any],
     *,
     on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+    if_: If | None = None,
     id: str | None = None,  # noqa: A002
     name: str | None = None,
     version: str | None = None,
@@ -106,8 +107,9 @@ def make_function(
     """The function that a body and its keywords declare.
 
     `on` is an event name, an `Event` class, a `Trigger`, or a list of these; without it the function is only
-    started or invoked by name. The id defaults to the body's name with dashes. Raises UsageError for a body that
-    takes anything but one context, a bad id, and keywords that do not fit.
+    started or invoked by name. `if_` is asked of whatever event starts it (see `Trigger`). The id defaults to the
+    body's name with dashes. Raises UsageError for a body that takes anything but one context, a bad id, and keywords
+    that do not fit.
     """
     where = _where(body)
     if isinstance(body, Function) or not callable(body):
@@ -121,7 +123,7 @@ def make_function(
     _check_text(what, name=name, version=version)
     if on_error not in ("fail", "pause"):
         raise UsageError(f'{what}: on_error={on_error!r}; use "fail" or "pause"')
-    triggers = triggers_of(on, what)
+    triggers = triggers_of(on, what, if_=if_)
     _check_context(body, _is_async(body), triggers, what)
     return Function(
         id=id,

@@ -12,6 +12,13 @@ from perdure.errors import UsageError
 __all__ = ["Definition", "Registry"]
 
 
+class Asked(TypedDict):
+    """What a trigger asks of an event (`perdure.Condition`)."""
+
+    trigger: int
+    cel: str
+
+
 class Definition(TypedDict):
     """A function as the log knows it (`perdure.Definition`)."""
 
@@ -19,6 +26,7 @@ class Definition(TypedDict):
     triggers: list[str]
     code: str
     handler: str | None
+    conditions: list[Asked]
 
 
 class Registry:
@@ -82,6 +90,13 @@ class Registry:
                 "triggers": [trigger.name for trigger in function.triggers],
                 "code": function.code,
                 "handler": None if function.on_failure is None else function.on_failure.id,
+                "conditions": [
+                    {"trigger": number, "cel": text}
+                    for number, trigger in enumerate(function.triggers)
+                    for text in dict.fromkeys(
+                        if_ if isinstance(if_, str) else "" for if_ in trigger.conditions
+                    )
+                ],
             }
             for function in sorted(self, key=lambda function: function.id)
         ]

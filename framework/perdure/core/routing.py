@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from perdure.core import ids
 
@@ -59,11 +58,6 @@ def matches(pattern: str, name: str) -> bool:
         prefix = pattern[:-1]
         return name.startswith(prefix) and len(name) > len(prefix)
     return pattern == name
-
-
-def started_by(name: str, functions: Iterable[Mapping[str, Any]]) -> Sequence[str]:
-    """The ids of the functions that an event of this name starts, each once, in their order."""
-    return [f["id"] for f in functions if any(matches(p, name) for p in f["triggers"])]
 
 
 def journal_target(partition: int) -> str:

@@ -12,6 +12,7 @@ from perdure.core.limits import Limits
 from perdure.engine.clock import Clock
 from perdure.engine.schemas import Schemas
 from perdure.engine.suspects import Suspects
+from perdure.engine.triggering import Triggering
 from perdure.execution.ports import Steps
 from perdure.logs.contract import Log, Member, Producer, Topic
 from perdure.observability.observer import Observers
@@ -37,6 +38,7 @@ class Services:
     """Clients in this process, by id: they are answered without the log."""
     schemas: Schemas = field(default_factory=Schemas)
     suspects: Suspects = field(default_factory=Suspects)
+    triggering: Triggering = field(init=False)
     member: Member | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     running: int = 0
@@ -52,6 +54,9 @@ class Services:
     """Stands between the engine and its producers: tests count and fail appends there."""
     on_configured: Callable[[int, int], None] | None = None
     on_trouble: Callable[[str, BaseException], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.triggering = Triggering(self.functions)
 
     def producer(self) -> Producer:
         """A new producer instance."""
