@@ -18,7 +18,7 @@ from perdure.authoring.retry import Retry
 from perdure.authoring.sending import EventInput, checked_tags, to_event
 from perdure.authoring.steps import step
 from perdure.authoring.subjects import event_models
-from perdure.authoring.triggers import If, TriggerInput
+from perdure.authoring.triggers import If, On
 from perdure.client.client import Client
 from perdure.client.connections import Connections
 from perdure.client.handle import Handle
@@ -102,7 +102,7 @@ class App:
         self,
         /,
         *,
-        on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+        on: On = None,
         if_: If | None = None,
         id: str | None = None,
         name: str | None = None,
@@ -118,7 +118,7 @@ class App:
         body: Callable[..., Any] | None = None,
         /,
         *,
-        on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+        on: On = None,
         if_: If | None = None,
         id: str | None = None,  # noqa: A002
         name: str | None = None,
@@ -130,8 +130,8 @@ class App:
     ) -> Function[Any, Any] | FunctionDecorator:
         """Declares a durable function.
 
-        `on` is an event name, an `Event` class, a `Trigger`, or a list of these. `if_` is asked of each event that
-        starts it: CEL over `event`, or a predicate in Python (see `Trigger`). `retries` (or
+        `on` is an event name, an `Event` class, a `Trigger`, a `Cron`, or a list of these. `if_` is asked of each
+        event that starts it: CEL over `event`, or a predicate in Python (see `Trigger`). `retries` (or
         `retry=Retry(...)`) holds for each step. `on_failure` handles a failed run, durably. `on_error="pause"`
         parks a run that an error left, until it is resumed. Raises UsageError for what cannot work, and for an id
         that is taken.

@@ -31,7 +31,7 @@ async def skips(env: Environment) -> list[tuple[str, str]]:
         first, end = await env.log.bounds(Topic.JOURNAL, partition)
         for entry in await env.log.read(Topic.JOURNAL, partition, first, end - first):
             fact = read_fact(entry.offset, entry.ts, entry.value, entry.headers)
-            if fact.kind == "Ingest":
+            if fact.kind in ("Ingest", "Ticked"):
                 found += [(skip["function"], skip["reason"]) for skip in fact.body["skipped"]]
     return found
 

@@ -19,6 +19,17 @@ class Asked(TypedDict):
     cel: str
 
 
+class Planned(TypedDict):
+    """When the clock starts a function (`perdure.Schedule`)."""
+
+    id: str
+    cron: str
+    tz: str
+    jitter: int
+    catch_up: str
+    overlap: str
+
+
 class Definition(TypedDict):
     """A function as the log knows it (`perdure.Definition`)."""
 
@@ -27,6 +38,7 @@ class Definition(TypedDict):
     code: str
     handler: str | None
     conditions: list[Asked]
+    schedules: list[Planned]
 
 
 class Registry:
@@ -96,6 +108,17 @@ class Registry:
                     for text in dict.fromkeys(
                         if_ if isinstance(if_, str) else "" for if_ in trigger.conditions
                     )
+                ],
+                "schedules": [
+                    {
+                        "id": cron.id_of(function.id),
+                        "cron": cron.expression,
+                        "tz": cron.tz,
+                        "jitter": cron.jitter_us,
+                        "catch_up": cron.catch_up,
+                        "overlap": cron.overlap,
+                    }
+                    for cron in function.crons
                 ],
             }
             for function in sorted(self, key=lambda function: function.id)

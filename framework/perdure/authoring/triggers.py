@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from perdure.authoring import cel
+from perdure.authoring.cron import Cron
 from perdure.authoring.events import Event, Received, event_name, path_fault
 from perdure.authoring.names import event_name_fault
 from perdure.errors import UsageError
 
-__all__ = ["If", "Trigger", "TriggerInput", "event_types", "triggers_of"]
+__all__ = ["If", "On", "Trigger", "TriggerInput", "crons_of", "event_types", "triggers_of"]
 
 If = str | Callable[[Received[Any]], object]
 """A condition on an event: CEL over `event`, or a predicate in Python."""
@@ -66,22 +67,35 @@ class Trigger:
 
 TriggerInput = str | type[Event] | Trigger
 """What stands for a trigger in `on=`."""
+On = TriggerInput | Cron | Sequence[TriggerInput | Cron] | None
+"""What `on=` takes."""
 
 
-def triggers_of(
-    on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None,
-    what: str,
-    *,
-    if_: If | None = None,
-) -> tuple[Trigger, ...]:
+def crons_of(on: On, what: str) -> tuple[tuple[Cron, ...], tuple[object, ...]]:
+    """The crons meant by `on=`, and the rest of it. Raises UsageError, naming `what`, for one named twice."""
+    items = _items(on)
+    crons = tuple(item for item in items if isinstance(item, Cron))
+    for number, cron in enumerate(crons):
+        if any((cron.expression, cron.tz) == (other.expression, other.tz) for other in crons[:number]):
+            raise UsageError(
+                f"{what}: on= has Cron({cron.expression!r}) twice; a tick starts a function once"
+            )
+    return crons, tuple(item for item in items if not isinstance(item, Cron))
+
+
+def _items(on: object) -> tuple[Any, ...]:
+    return () if on is None else tuple(cast("Sequence[Any]", on)) if isinstance(on, list | tuple) else (on,)
+
+
+def triggers_of(on: object, what: str, *, if_: If | None = None) -> tuple[Trigger, ...]:
     """The triggers meant by `on=`, each under the condition `if_` too. Raises UsageError, naming `what`, for what is
     none, and for one named twice."""
-    items = () if on is None else on if isinstance(on, list | tuple) else (on,)
     triggers = list[Trigger]()
-    for item in items:
-        if not isinstance(item, str | type | Trigger):  # pyright: ignore[reportUnnecessaryIsInstance]
+    for item in _items(on):
+        if not isinstance(item, str | type | Trigger):
             raise UsageError(
-                f"{what}: on= has {_shown(item)}; use an event name, an Event class, a Trigger, or a list of these"
+                f"{what}: on= has {_shown(item)}; use an event name, an Event class, a Trigger, a Cron, or a list of"
+                " these"
             )
         try:
             trigger = item if isinstance(item, Trigger) else Trigger(item)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure.app import App
+from perdure.authoring.functions import Function
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import counted, duration, error_line
@@ -152,6 +153,9 @@ def functions_of(app: App) -> list[str]:
     shown = [function for function in app.functions if function.kind == "run"]
     width = max([len(function.id) for function in shown], default=0)
     return [
-        f"{function.id:<{width}}  ← {', '.join(trigger.name for trigger in function.triggers) or 'started by name'}"
-        for function in shown
+        f"{function.id:<{width}}  ← {', '.join(_starts(function)) or 'started by name'}" for function in shown
     ]
+
+
+def _starts(function: Function[Any, Any]) -> list[str]:
+    return [*(trigger.name for trigger in function.triggers), *map(str, function.crons)]

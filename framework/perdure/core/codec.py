@@ -27,7 +27,7 @@ from perdure.errors import EncodingError
 NAMESPACE = "perdure"
 RECORDS = (
     "Event", "Claim", "Commit", "Ingest", "Due", "Config", "Level", "Snapshotted", "Released", "Resumed", "Scanned",
-    "Message", "Command", "Reply", "DeadLetter", "Snapshot",
+    "Message", "Command", "Ticked", "Reply", "DeadLetter", "Snapshot",
 )  # fmt: skip
 """The records that stand alone in the log; every other schema is a part of one of these."""
 

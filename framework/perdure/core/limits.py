@@ -79,6 +79,10 @@ class Limits:
     armed_paths_max: int = 1_000
     delayed_events_max: int = 100_000
     """Events with a time in the future, per partition; past it, ingest waits until some have come due."""
+    ticks_waiting_max: int = 100
+    """Ticks of a schedule that wait for the run of the one before (`overlap="buffer"`)."""
+    ticks_missed_max: int = 1_000
+    """Ticks of a schedule that are made up for when no worker was there for them; of more, the newest."""
     watchers_max: int = 64
     """Clients that wait for one run."""
     resident_runs_max: int = 20_000

@@ -42,6 +42,11 @@ def cell_partition(name: str, path: str, value: bytes, partitions: int) -> int:
     return partition_of(f"cell:{name}|{path}|{value.decode(errors='backslashreplace')}", partitions)
 
 
+def schedule_partition(schedule: str, partitions: int) -> int:
+    """The partition where a schedule lives, and the runs that it starts."""
+    return partition_of(f"schedule:{schedule}", partitions)
+
+
 def event_partition(key: str, partitions: int) -> int:
     """The partition of the events topic for an event's key."""
     return partition_of(f"event:{key}", partitions)
