@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -69,10 +70,11 @@ def printed(result: Mapping[str, Any], what: Mapping[str, str]) -> str:
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['file_system']}"
     code = f"commit {machine['commit']}{changed}, {machine['date']}"
     shown = f"load {loads['before']} before, {loads['after']} after"
+    counts = Counter(one["part"] for one in result["repetitions"])
     head = [
         f"{place}; Python {machine['python']}, SQLite {machine['sqlite']}; {code}",
         f"{result['log']}, {processes}; {shown}",
-        "; ".join(f"{name}: {text}" for name, text in what.items()) + "; x200: in flight at once",
-        f"median (min..max) of {len(result['repetitions'])} repetitions, each a fresh process and log",
+        "median (min..max) of the repetitions, each a fresh process and log",
+        *(f"{part}: {text}; {counts[part]} repetitions" for part, text in what.items()),
     ]
     return "\n".join(head) + "\n\n" + columns(rows)
