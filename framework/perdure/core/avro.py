@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Read", "Write", "long", "reader", "writer"]
+__all__ = ["Read", "Write", "items", "long", "reader", "writer"]
 
 Write = Callable[[list[bytes], Any], None]
 """Appends the parts of a value to a list."""
@@ -56,6 +56,39 @@ def _wide(source: bytes, at: int) -> tuple[int, int]:
             return number, at + 1
         shift += 7
     raise ValueError("a number of more than 64 bits")
+
+
+def _number(source: bytes, at: int) -> tuple[int, int]:
+    """The int or long at a place, and the place behind it."""
+    number = source[at]
+    at += 1
+    if number > 127:
+        number, at = _wide(source, at)
+    return number >> 1 ^ -(number & 1), at
+
+
+def _count(source: bytes, at: int) -> tuple[int, int]:
+    """How many items follow in an array, and the place of the first; 0 at its end."""
+    count, at = _number(source, at)
+    if count < 0:  # a block that says its size
+        count, (_, at) = -count, _number(source, at)
+    if count > len(source) - at:
+        raise ValueError("more items than bytes")
+    return count, at
+
+
+def items(read: Read, source: bytes, at: int, values: list[Any], parts: list[bytes] | None = None) -> int:
+    """Reads the array that begins at a place, and returns the place behind it. `parts` gets the bytes of each item."""
+    count, at = _count(source, at)
+    while count:
+        for _ in range(count):
+            value, end = read(source, at)
+            values.append(value)
+            if parts is not None:
+                parts.append(source[at:end])
+            at = end
+        count, at = _count(source, at)
+    return at
 
 
 def writer(schema: Schema, named: Mapping[str, Schema]) -> Write:
