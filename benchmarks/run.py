@@ -111,6 +111,8 @@ def arguments() -> argparse.Namespace:
     )
     args = parser.parse_args()
     unknown = [part for part in args.parts if part not in PARTS]
+    if args.keep and args.quick:
+        parser.error("figures of --quick are not kept: they mean little")
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     return args

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
-from workloads import make_app
+from workloads import make_app, plus
 
 from perdure import App, Context
 from perdure.authoring.functions import Function
@@ -26,6 +26,8 @@ from perdure.core.routing import run_partition
 
 THIS = str(Path(__file__).resolve())
 LEDGER = "PERDURE_BENCH_LEDGER"
+LOAD = "bench/load"
+"""The event that starts a run of three steps, which tells its number in the end."""
 SHARED_S = 60.0
 STOP_S = 60.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,6 +52,9 @@ def make(url: str) -> tuple[App, Functions]:
     async def tell(run: str) -> None:
         os.write(out, f"{perf_counter_ns()} {os.getpid()} {run}\n".encode())
 
+    async def done(number: int) -> None:
+        os.write(out, f"{perf_counter_ns()} {number}\n".encode())
+
     @app.function
     async def asleep(ctx: Context[dict[str, Any]]) -> None:
         await ctx.step.sleep("long", timedelta(days=30))
@@ -57,6 +62,12 @@ def make(url: str) -> tuple[App, Functions]:
     @app.function
     async def probe(ctx: Context[dict[str, Any]]) -> None:
         await ctx.step.run("tell", tell, ctx.run_id)
+
+    @app.function(on=LOAD)
+    async def work(ctx: Context[dict[str, Any]]) -> None:
+        await ctx.step.run("one", plus, 0)
+        await ctx.step.run("two", plus, 1)
+        await ctx.step.run("done", done, ctx.event.data["number"])
 
     return app, functions | {"asleep": asleep, "probe": probe}
 
