@@ -29,8 +29,8 @@ ON_KAFKA = "Kafka, one broker on the same cores, 8 partitions, acks=all"
 WARM_UP = "steps"
 
 
-def repeat(args: argparse.Namespace, servers: str, part: str, number: int) -> dict[str, Any]:
-    """One repetition of a part in a process of its own; number 0 only warms up a broker."""
+def repeat(args: argparse.Namespace, servers: str, part: str, number: int) -> dict[str, Any] | None:
+    """One repetition of a part in a process of its own; number 0 only warms up a broker. None when it has failed."""
     words = [sys.executable, str(HERE / PARTS[part].script), str(args.folder), *PARTS[part].words]
     words += ["--quick"] * (args.quick or not number) + ["--floor-first"] * ((number + 1) % 2)
     words += ["--two-processes"] * (args.two_processes and PARTS[part].script == "repetition.py")
@@ -38,7 +38,8 @@ def repeat(args: argparse.Namespace, servers: str, part: str, number: int) -> di
     began, before = perf_counter(), load()
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{part}, repetition {number} failed")
+        print(f"{part}, repetition {number} failed, load {before} to {load()}", file=sys.stderr)
+        return None
     name = f"{part}, repetition {number}" if number else "to warm up"
     print(f"{name}: {perf_counter() - began:.1f} s, load {before} to {load()}", file=sys.stderr)
     return {"part": part, "load": [before, load()], **json.loads(done.stdout)}
@@ -55,7 +56,7 @@ def place(args: argparse.Namespace) -> Iterator[str]:
         yield servers
 
 
-def measured(args: argparse.Namespace, parts: Sequence[str]) -> list[dict[str, Any]]:
+def measured(args: argparse.Namespace, parts: Sequence[str]) -> list[dict[str, Any] | None]:
     """All repetitions; those of different parts take turns, so that each sees several hours of the machine."""
     counts = {part: args.repetitions or (2 if args.quick else PARTS[part].repetitions) for part in parts}
     with place(args) as servers:
@@ -124,7 +125,9 @@ def main() -> None:
     parts = list(PARTS) if args.all else args.parts or list(DEFAULT)
     parts = [part for part in parts if PARTS[part].log or not kafka]
     machine, before = described(args.folder), load()
-    repetitions = measured(args, parts)
+    done = measured(args, parts)
+    repetitions = [one for one in done if one is not None]
+    parts = [part for part in parts if any(one["part"] == part for one in repetitions)]
     result = {
         "machine": machine,
         "load": {"before": before, "after": load()},
@@ -141,6 +144,7 @@ def main() -> None:
     print(f"\n{args.out}")
     if args.keep:
         print(keep(result, kafka=kafka))
+    sys.exit(1 if None in done else 0)
 
 
 if __name__ == "__main__":

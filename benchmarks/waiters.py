@@ -69,7 +69,8 @@ async def routed(engine: Engine) -> None:
 
     def all_routed() -> bool:
         states = {number: partition.state for number, partition in engine.partitions.items()}
-        return all(states[number].next >= end for number, end in enumerate(ends)) and engine.quiet()
+        here = len(states) == len(ends)  # on a busy machine, a worker may lose some for a while
+        return here and all(states[number].next >= end for number, end in enumerate(ends)) and engine.quiet()
 
     await until(all_routed, "there are events that are not routed", PATIENCE_S)
 
