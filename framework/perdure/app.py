@@ -227,8 +227,8 @@ class App:
         client = await self._connect().client()
         run_id = client.new_run_id() if id is None else ids.named_run(function.id, id)
         started = self._start_event(client, function, event)
-        answer = await client.start_run(run_id, function.id, started, tags)
-        return Handle(run_id, self._connect().client, function.codec, self.limits, answer)
+        end = await client.start_run(run_id, function.id, started, tags)
+        return Handle(run_id, self._connect().client, function.codec, self.limits, end)
 
     def _start_event(self, client: Client, function: Function[Any, Any], event: object) -> EventData:
         if isinstance(event, Event):

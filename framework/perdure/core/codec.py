@@ -131,6 +131,23 @@ def encode_commit(body: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
         raise EncodingError(f"a Commit record does not fit its schema: {_said(error)}") from error
 
 
+def decode_parted(value: bytes) -> tuple[str, dict[str, Any], list[bytes] | None]:
+    """`decode`, and of a `Commit` the bytes of each of its changes as they lie in the value: whoever keeps a history
+    need not write again what it has read."""
+    commit = schema("Commit")
+    if value[:_PREFIX_BYTES] != commit.prefix:
+        return (*decode(value), None)
+    changes: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    try:
+        end = avro.items(_reader("Change"), value, _PREFIX_BYTES, changes, parts)
+        acks: list[dict[str, Any]] = []
+        _whole(value, avro.items(_reader("Ack"), value, end, acks))
+    except Exception as error:
+        raise EncodingError(f"a Commit record is corrupt: {type(error).__name__}: {error}") from error
+    return commit.name, {"changes": changes, "acks": acks}, parts
+
+
 def parts_of(commit: Mapping[str, Any]) -> list[bytes]:
     """The bytes of each change of a commit that somebody else encoded."""
     return encode_commit({"changes": commit["changes"], "acks": ()})[1]

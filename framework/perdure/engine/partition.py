@@ -20,6 +20,10 @@ from perdure.logs.contract import Entry, Producer, Topic, check_whole
 
 RECLAIM_PAUSE_US = 200_000
 RELEASE_TIMEOUT_S = 3.0
+LONG_READ_ENTRIES = 5_000
+"""With more to read than this, a partition waits for its turn."""
+LONG_READ_US = 10_000_000
+"""How long others wait for one that reads; it may be one of which nothing comes."""
 
 
 class Partition:
@@ -39,6 +43,7 @@ class Partition:
         self._catch_up_to = 0
         self._claiming: tuple[bytes, Producer] | None = None
         self._following = False
+        self._reads_alone = False
         self._failures = 0
         self._gone = False
         self._append_failures = 0
@@ -54,6 +59,7 @@ class Partition:
         except LevelTooNew as error:
             self._leave_alone(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, a partition that is held has to be led
+            self._let_others_read()
             if self._gone:
                 return
             services, clock = self._services, self._services.clock
@@ -97,7 +103,10 @@ class Partition:
                 f" log says that there were {log.generations[0]} at first. They would be looked for elsewhere, so it is"
                 " left alone: has the number of partitions of events been changed by hand?"
             )
+        if end - self._position > LONG_READ_ENTRIES:
+            await self._wait_to_read()
         if self._gone:
+            self._let_others_read()
             return
         self._catch_up_to = end
         self._services.follow(Topic.JOURNAL, self.number, self._position)
@@ -109,6 +118,17 @@ class Partition:
             # The last offsets may hold nothing that is ever read, so that nothing comes which could be waited for.
             # Who claims before it has read everything leads when it has: its claim lies behind all of it.
             self._claim_later()
+
+    async def _wait_to_read(self) -> None:
+        services = self._services
+        await services.long_reads.acquire()
+        self._reads_alone = True
+        services.clock.call_at(services.clock.now() + LONG_READ_US, self._let_others_read)
+
+    def _let_others_read(self) -> None:
+        if self._reads_alone:
+            self._reads_alone = False
+            self._services.long_reads.release()
 
     # ------------------------------------------------------------------ claims
 
@@ -159,6 +179,7 @@ class Partition:
             )
             self.lead.snapshots.position = self._position
             self.lead.begin()
+            self._let_others_read()
         else:
             self._claim_later()
 
@@ -272,6 +293,7 @@ class Partition:
     def close(self) -> None:
         """Stops at once."""
         self._gone = True
+        self._let_others_read()
         self._depose()
         self._spill.close()
         if self._claiming is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from perdure.authoring.functions import Function
@@ -41,6 +42,9 @@ class Services:
     triggering: Triggering = field(init=False)
     member: Member | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    long_reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
+    """Who reads a long journal holds it until it leads: read one after the other, the first one goes on far sooner than
+    if all were read at once, and the last one no later."""
     running: int = 0
     """Attempts handed to the worker and not finished."""
     swept: int = 0
