@@ -39,6 +39,7 @@ from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
+from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
 from perdure.worker.steps import LocalSteps
 
@@ -256,32 +257,49 @@ class App:
         drain_timeout: float = 10.0,
         blocked_after: float = 5.0,
         strict: bool = False,
+        exit_when_held: bool = False,
     ) -> AsyncGenerator[Engine]:
         """A worker inside this process and event loop; ready when entered, drained when left.
 
         `slots` bounds the attempts of steps that run at once. `drain_timeout` (seconds) is how long running
         attempts may take to finish at the end. A step that blocks the event loop for `blocked_after` (seconds) is
         named in the log of `perdure.worker`. `strict` watches the arguments of steps, as the testing kit does: a step
-        or a branch that changes one fails.
+        or a branch that changes one fails. `exit_when_held` is for a process that is a worker and nothing else: it ends
+        with code 70 when one step or body holds the event loop for longer than the limit `held_time_max`.
         """
-        async with self._serving(slots, drain_timeout, blocked_after, strict=strict) as engine:
+        async with self._serving(
+            slots, drain_timeout, blocked_after, strict=strict, exits=exit_when_held
+        ) as engine:
             await engine.ready()
             yield engine
 
     @asynccontextmanager
     async def _serving(
-        self, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool = False
+        self,
+        slots: int,
+        drain_timeout: float,
+        blocked_after: float,
+        *,
+        strict: bool = False,
+        exits: bool = False,
     ) -> AsyncGenerator[Engine]:
         self.functions.check()
         async with (
             self._schemas() as schemas,
-            self._engine(schemas, slots, drain_timeout, blocked_after, strict=strict) as engine,
+            self._engine(schemas, slots, drain_timeout, blocked_after, strict=strict, exits=exits) as engine,
         ):
             yield engine
 
     @asynccontextmanager
     async def _engine(
-        self, schemas: Schemas, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool
+        self,
+        schemas: Schemas,
+        slots: int,
+        drain_timeout: float,
+        blocked_after: float,
+        *,
+        strict: bool,
+        exits: bool,
     ) -> AsyncGenerator[Engine]:
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
@@ -299,6 +317,7 @@ class App:
         )
         services.clients[connection.client.id] = connection.client.take
         engine = Engine(self.name, services, self.functions.definitions())
+        held = HeldLoop(self.limits.held_time_max / 1e6 if exits else 0, steps.on_loop)
         try:
             await engine.start()
             yield engine
@@ -311,6 +330,7 @@ class App:
                     await engine.stop()
                 finally:
                     await steps.close(0)
+                    held.stop()
 
     @asynccontextmanager
     async def _schemas(self) -> AsyncGenerator[Schemas]:
@@ -346,7 +366,7 @@ class App:
         @asynccontextmanager
         async def serve() -> AsyncGenerator[Engine]:
             try:
-                async with self._serving(slots, drain_timeout, blocked_after) as engine:
+                async with self._serving(slots, drain_timeout, blocked_after, exits=True) as engine:
                     yield engine
             finally:
                 await self.close()

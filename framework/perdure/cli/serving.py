@@ -36,6 +36,8 @@ class Serving:
     brief: bool = False
     strict: bool = False
     blocked_s: float = 5.0
+    exits_held: bool = False
+    """Whether it ends when its event loop does not come back; one under a debugger should not."""
 
 
 @asynccontextmanager
@@ -57,7 +59,11 @@ async def serving(
         tasks: list[asyncio.Task[None]] = []
         try:
             async with app.worker(
-                slots=how.slots, drain_timeout=how.drain_s, strict=how.strict, blocked_after=how.blocked_s
+                slots=how.slots,
+                drain_timeout=how.drain_s,
+                strict=how.strict,
+                blocked_after=how.blocked_s,
+                exit_when_held=how.exits_held,
             ) as engine:
                 sharing = loop.create_task(_tell_share(engine, printer, now, ready))
                 tasks = [sharing, loop.create_task(_tick(live))]

@@ -39,6 +39,9 @@ class Limits:
     """Callbacks of the run's event loop in one turn; more, and the turn does not settle."""
     turn_time_max: int = 10 * SECOND_US
     """How long an `async def` body may compute in one turn (µs); all other runs of its worker wait meanwhile."""
+    held_time_max: int = 5 * MINUTE_US
+    """How long one step or body may hold the event loop of a process that is a worker and nothing else (µs): then the
+    process ends with exit code 70. 0: for ever."""
     run_ops_max: int = 50_000
     run_bytes_max: int = 32 * MB
     """A run's history, in ops and bytes."""
