@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, cast, overload
 
@@ -60,6 +61,17 @@ class FunctionDecorator(Protocol):
 
     @overload
     def __call__(self, body: Callable[[SyncContext[E]], R], /) -> Function[E, R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On which a worker works; `App.worker` says what each is."""
+
+    slots: int
+    drain_timeout: float
+    blocked_after: float
+    strict: bool = False
+    exits: bool = False
 
 
 class App:
@@ -268,42 +280,24 @@ class App:
         with code 70 when one step or body holds the event loop for longer than the limit `held_time_max`.
         """
         async with self._serving(
-            slots, drain_timeout, blocked_after, strict=strict, exits=exit_when_held
+            _Terms(slots, drain_timeout, blocked_after, strict, exit_when_held)
         ) as engine:
             await engine.ready()
             yield engine
 
     @asynccontextmanager
-    async def _serving(
-        self,
-        slots: int,
-        drain_timeout: float,
-        blocked_after: float,
-        *,
-        strict: bool = False,
-        exits: bool = False,
-    ) -> AsyncGenerator[Engine]:
+    async def _serving(self, terms: _Terms) -> AsyncGenerator[Engine]:
         self.functions.check()
-        async with (
-            self._schemas() as schemas,
-            self._engine(schemas, slots, drain_timeout, blocked_after, strict=strict, exits=exits) as engine,
-        ):
+        async with self._schemas() as schemas, self._engine(schemas, terms) as engine:
             yield engine
 
     @asynccontextmanager
-    async def _engine(
-        self,
-        schemas: Schemas,
-        slots: int,
-        drain_timeout: float,
-        blocked_after: float,
-        *,
-        strict: bool,
-        exits: bool,
-    ) -> AsyncGenerator[Engine]:
+    async def _engine(self, schemas: Schemas, terms: _Terms) -> AsyncGenerator[Engine]:
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
-        steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around, blocked_s=blocked_after)
+        steps = LocalSteps(
+            slots=terms.slots, limits=self.limits, around=observers.around, blocked_s=terms.blocked_after
+        )
         services = Services(
             log=connection.log,
             clock=clock_for(connection.log, self.clock),
@@ -313,18 +307,18 @@ class App:
             observers=observers,
             entropy=os.urandom,
             schemas=schemas,
-            strict=strict,
+            strict=terms.strict,
         )
         services.clients[connection.client.id] = connection.client.take
         engine = Engine(self.name, services, self.functions.definitions())
-        held = HeldLoop(self.limits.held_time_max / 1e6 if exits else 0, steps.on_loop)
+        held = HeldLoop(self.limits.held_time_max / 1e6 if terms.exits else 0, steps.on_loop)
         try:
             await engine.start()
             yield engine
         finally:
             try:
                 engine.drain()
-                await steps.drain(drain_timeout)
+                await steps.drain(terms.drain_timeout)
             finally:
                 try:
                     await engine.stop()
@@ -366,7 +360,7 @@ class App:
         @asynccontextmanager
         async def serve() -> AsyncGenerator[Engine]:
             try:
-                async with self._serving(slots, drain_timeout, blocked_after, exits=True) as engine:
+                async with self._serving(_Terms(slots, drain_timeout, blocked_after, exits=True)) as engine:
                     yield engine
             finally:
                 await self.close()
