@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
+from perdure.core import routing
 from perdure.core.effects import Effect
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.oldids import OldIds
@@ -249,6 +250,8 @@ class PartitionState:
     """Not state: what the last folds ask the leader to do. The reader takes and clears it."""
     cut: Cut | None = None
     """Not state: a snapshot being taken; it saves what it has not yet encoded before that changes."""
+    hearing: tuple[object, frozenset[str]] = (None, frozenset())
+    """Not state: a config, and which of the engine's own events its functions hear."""
     local: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque[tuple[str, dict[str, Any]]])
     """Not state: messages of the record being folded to this very partition; empty between records."""
 
@@ -256,6 +259,13 @@ class PartitionState:
     def origin(self) -> str:
         """This partition's name as a sender of messages."""
         return f"{self.generation}p{self.number}"
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """Which of the engine's own events a function hears under the config in force."""
+        if self.hearing[0] is not self.config:
+            self.hearing = self.config, routing.own_events_heard(self.config["functions"])
+        return self.hearing[1]
 
     def run(self, run_id: str) -> Run | None:
         """A run that is about to be changed."""
