@@ -7,6 +7,7 @@ that kills its worker every time is found out, and those that only stood beside 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -96,7 +97,8 @@ class Suspects:
         self._trials = deque(trial for trial in self._trials if trial[0] is not life)
         if first and self._trials:
             self._trials[0][1]()
-        self._next()
+        # Not at once: the claims of a process that ends do so one after the other.
+        asyncio.get_running_loop().call_soon(self._next)
 
     def drop(self, life: Journal) -> None:
         """A claim is over: what waited under it waits under the next one."""
