@@ -214,6 +214,12 @@ def samples() -> Samples:
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
         "Released": ("Released", "an owner leaves", {"reason": "leave"}),
         "Resumed": ("Resumed", "steps resumed", {"steps": [{"run": "r", "key": "/charge", "alone": True}]}),
+        "Resumed.waking": (
+            "Resumed",
+            "a body is about to be woken alone",
+            {"steps": [{"run": "r", "key": "", "alone": True}]},
+        ),
+        "Resumed.woken": ("Resumed", "all bodies were woken", {"steps": []}),
         "Scanned": (
             "Scanned",
             "a step of a search",

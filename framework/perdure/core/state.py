@@ -16,6 +16,7 @@ from perdure.core.effects import Effect
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.oldids import OldIds
 from perdure.core.ops import EventData, Failure, Op
+from perdure.core.trials import Trials
 
 PendingKind = Literal["step", "timer", "wait", "signal", "child"]
 Status = Literal["queued", "scheduled", "running", "paused", "parked", "completed", "failed", "cancelled"]
@@ -204,6 +205,8 @@ class PartitionState:
     """The present owner took over from one that did not."""
     alone: str = ""
     """The suspect that was started with no other beside it, by its idempotency key (A8)."""
+    trials: Trials = field(default_factory=Trials)
+    """The runs whose bodies may have killed owners (A8)."""
     time: int = 0
     """Partition time: the largest accepted append time (µs)."""
     config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": [], "limits": {}})
