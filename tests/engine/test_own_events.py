@@ -80,7 +80,7 @@ async def test_who_was_invoked_and_what_the_clock_started() -> None:
     async def hourly(ctx: Context[Any]) -> None: ...
 
     async with environment(a) as env:
-        boss = await env.start("boss", {})
+        boss = await env.start(a.functions.resolve("boss"), {})
         assert boss.result == 7
         assert sorted((data["function_id"], data["data"]) for _, data in told(env)) == [
             ("boss", {}),
