@@ -160,7 +160,7 @@ Samples = dict[str, tuple[str, str, Body]]
 
 def samples() -> Samples:
     """By the file's name: the record, what the file is about, and the body."""
-    from tests.golden.states import SNAPSHOT
+    from tests.golden.states import PACKED, SNAPSHOT
 
     made: Samples = {
         "Event": ("Event", "an event as a client sends it, with every field", EVENT),
@@ -190,6 +190,7 @@ def samples() -> Samples:
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
         "Snapshot": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "PackedState": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",

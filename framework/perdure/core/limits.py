@@ -85,6 +85,13 @@ class Limits:
     """Runs whose coroutine is kept in memory, per partition."""
     resident_idle_us_max: int = 60 * SECOND_US
     """A run that nothing is due for within this time may be evicted."""
+    dormant_runs_max: int = 1_000
+    """Runs that only wait, and cells that only have waits, that a partition keeps as objects: about 2.5 KB each. More
+    are packed: 16 to 32 bytes each in memory, the rest in a temporary file."""
+    packed_run_bytes_max: int = 64 * KB
+    """A run with a longer history is not packed; that lies in a temporary file all the same."""
+    spilled_history_bytes_min: int = 4 * KB
+    """A history of so many bytes goes to the file as soon as its run rests, packed or not."""
     attempts_running_max: int = 10_000
     """Attempts handed to the worker and not finished, per process."""
     timers_tick_max: int = 1_000

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Iterable
 
 from perdure.core.limits import DEFAULT_LIMITS, Limits
+from perdure.core.roster import Shelf
 from perdure.core.snapshot import Restoring
 from perdure.core.state import PartitionState
 
 
-async def restored(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[PartitionState, int]:
+async def restored(
+    chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS, shelf: Shelf | None = None
+) -> tuple[PartitionState, int]:
     """What `perdure.core.snapshot.restore` returns and raises."""
-    restoring = Restoring(limits)
+    restoring = Restoring(limits, shelf)
     for chunk in chunks:
         restoring.take(chunk)
         await asyncio.sleep(0)

@@ -39,14 +39,15 @@ class Waking:
     def begin(self) -> None:
         """Wakes what has something to do now; what only waits stays in the log until it is due."""
         state = self._driver.state
-        busy = [run for run in state.live_runs() if self._has_work(run)]
+        awake = [run for run in state.runs.plain.values() if run.live]  # packed ones only wait
+        busy = [run for run in awake if self._has_work(run)]
         in_flight = [
             {"run": run.id, "key": key, "alone": False}
             for run in busy
             for key, pending in run.pending.items()
             if pending.kind == "step" and (pending.due is None or pending.due <= state.time)
         ]
-        for run in state.live_runs():
+        for run in awake:
             if run.status == "parked" and run.reason.startswith(UNFIT_REASON):
                 self._try_again(run)
         self._todo = [run.id for run in reversed(busy)]

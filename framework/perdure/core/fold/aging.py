@@ -108,8 +108,12 @@ def _let_go(state: PartitionState) -> int:
             continue
         while cell.kept and cell.kept[0][0] <= arrived:
             after = max(after, min(drop_oldest(state, cell.kept)["time"] + 1, TIME_MAX))
-        if not cell.kept and not cell.subscriptions:
+        if cell.kept:
+            continue
+        if not cell.subscriptions:
             del state.cells[where]
+        elif state.dormant is not None:
+            state.dormant.cell(where)
     return after
 
 

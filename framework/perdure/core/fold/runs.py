@@ -37,6 +37,8 @@ def create(
     if event["ts"] > fact.ts:
         run.status, run.not_before = "scheduled", event["ts"]
         state.effects.append(effects.Arm(run_id, "", event["ts"]))
+        if state.dormant is not None:
+            state.dormant.run(run)
     else:
         run.time = fact.ts
         state.effects.append(effects.Activate(run_id))
@@ -56,6 +58,8 @@ def change(state: PartitionState, fact: Fact, run: Run, changes: Iterable[Op], p
         if time is not None and time > run.time:
             run.time = time
         _OPS[name](state, fact, run, body)
+        if name in _WAITING and state.dormant is not None:
+            state.dormant.run(run)
 
 
 def settle(state: PartitionState, run: Run, key: str) -> Pending | None:
@@ -341,3 +345,5 @@ _OPS: dict[str, Callable[[PartitionState, Fact, Run, Body], None]] = {
 }
 
 FOLDED_OPS = frozenset(_OPS)
+_WAITING = frozenset({ops.TIMER_SET, ops.WAIT_OPENED, ops.CHILD_ISSUED})
+"""After these a run may have nothing to do but wait."""
