@@ -174,6 +174,7 @@ def samples() -> Samples:
             "delayed events are due",
             {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]},
         ),
+        "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
         "Config": ("Config", "the functions in force", CONFIG),
         "Level": ("Level", "a level is raised", {"level": 1}),
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),

@@ -128,14 +128,15 @@ SLEEPING: Body = LIVE | {
     "inbox": [],
     "held": None,
 }
+_SLEEPING = codec.pack("PackedRun", {"timer": "/nap", "state": SLEEPING})
 PACKED: Body = {
     "covers": 42,
     "index": 1,
     "of": "runs",
-    "form": codec.form("RunState"),
+    "form": codec.form("PackedRun"),
     "digests": bytes(range(8)),
-    "sizes": len(codec.pack("RunState", SLEEPING)).to_bytes(4, "little"),
-    "data": codec.pack("RunState", SLEEPING),
+    "sizes": len(_SLEEPING).to_bytes(4, "little"),
+    "data": _SLEEPING,
     "dues": (T + 9).to_bytes(8, "little"),
     "due_digests": bytes(range(8)),
 }

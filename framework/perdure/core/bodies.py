@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from perdure.core import codec
+from perdure.core import avro, codec
 from perdure.core.entities import Cell, CellKey, Item, Pending, Run, Subscription
 from perdure.core.roster import Form, Roster
 
-__all__ = ["RUNS", "cell_body", "cells_roster", "run_body", "run_of", "runs_roster", "waits"]
+__all__ = ["RUNS", "cell_body", "cells_roster", "fired", "run_body", "run_of", "runs_roster", "waits"]
 
 Body = dict[str, Any]
 
+_head = avro.reader(
+    {
+        "type": "record",
+        "name": "Head",
+        "fields": [{"name": "timer", "type": "string"}, {"name": "id", "type": "string"}],
+    },
+    {},
+)
+"""The beginning of a packed run: its state begins with its id."""
 _RUN_PLAIN = (
     "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
     "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
@@ -88,14 +97,32 @@ def waits(run: Run) -> bool:
     return (
         run.status == "running"
         and bool(run.pending)
-        and all(pending.kind != "step" for pending in run.pending.values())
+        and not any(pending.kind == "step" or fired(pending) for pending in run.pending.values())
     )
+
+
+def fired(pending: Pending) -> bool:
+    """Whether the log says that a timer is due."""
+    return pending.kind == "timer" and pending.attempt > 0
 
 
 def _due(run: Run) -> int | None:
     if run.status == "scheduled":
         return run.not_before
     return min((p.due for p in run.pending.values() if p.due is not None), default=None)
+
+
+def _pack(run: Run) -> bytes:
+    first = min(
+        ((p.due, key, p.kind) for key, p in run.pending.items() if p.due is not None), default=(0, "", "")
+    )
+    timer = first[1] if first[2] == "timer" and run.status == "running" else ""
+    return codec.pack("PackedRun", {"timer": timer, "state": run_body(run)})
+
+
+def _timer(data: bytes) -> tuple[str, str]:
+    head, _ = _head(data, 0)
+    return head["id"], head["timer"]
 
 
 def _cell_name(where: CellKey) -> bytes:
@@ -106,9 +133,10 @@ def _cell_name(where: CellKey) -> bytes:
 RUNS: Form[str, Run] = Form(
     name=lambda run_id: run_id.encode(errors="surrogatepass"),
     key=lambda run: run.id,
-    pack=lambda run: codec.pack("RunState", run_body(run)),
-    unpack=lambda data: run_of(codec.unpack("RunState", data)),
+    pack=_pack,
+    unpack=lambda data: run_of(codec.unpack("PackedRun", data)["state"]),
     due=_due,
+    timer=_timer,
 )
 CELLS: Form[CellKey, Cell] = Form(
     name=_cell_name,
@@ -116,6 +144,7 @@ CELLS: Form[CellKey, Cell] = Form(
     pack=lambda cell: codec.pack("CellState", cell_body(cell.where, cell)),
     unpack=lambda data: cell_of(codec.unpack("CellState", data)),
     due=lambda _cell: None,
+    timer=lambda _data: ("", ""),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from perdure.core.bodies import waits
 from perdure.core.entities import Cell, CellKey, Run
@@ -23,6 +23,8 @@ class Dormant:
         self._runs: deque[tuple[str, int]] = deque()
         """With the commit since which they wait: who has had another is noted again if he still does."""
         self._cells: deque[CellKey] = deque()
+        self.noted: Callable[[], None] | None = None
+        """Told of each that is noted."""
         state.dormant = self
         state.runs.unpacked = self.run
         state.cells.unpacked = self._back
@@ -39,10 +41,14 @@ class Dormant:
     def run(self, run: Run, /) -> None:
         """A run may only wait from now on."""
         self._runs.append((run.id, run.prev))
+        if self.noted is not None:
+            self.noted()
 
     def cell(self, where: CellKey, /) -> None:
         """A cell has waits, and no event."""
         self._cells.append(where)
+        if self.noted is not None:
+            self.noted()
 
     def _back(self, cell: Cell) -> None:
         self.cell(cell.where)

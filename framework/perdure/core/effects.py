@@ -62,6 +62,15 @@ class Delayed:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerDue:
+    """The log says that a timer of a run is due."""
+
+    run: str
+    key: str
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """Earlier events are to be searched."""
 
@@ -83,4 +92,4 @@ class Configured:
     version: int
 
 
-Effect = Activate | Arm | Send | Ended | Answer | Claimed | Delayed | Search | Bury | Configured
+Effect = Activate | Arm | Send | Ended | Answer | Claimed | Delayed | TimerDue | Search | Bury | Configured

@@ -31,7 +31,8 @@ class Pending:
     due: int | None = None
     """A timer's time, the limit of a wait or child, a step's next attempt (µs)."""
     attempt: int = 0
-    """Failed attempts of a step; how often a wait was told of again to its cell."""
+    """Failed attempts of a step; how often a wait was told of again to its cell; 1 for a timer that a record says is
+    due."""
     name: str = ""
     """The event or signal waited for; the child's run id."""
     path: str = ""

@@ -101,8 +101,10 @@ class Limits:
     graveyard_max: int = 100
     """Torn-down coroutines that refuse to end."""
     traceback_bytes_max: int = 8 * KB
-    snapshot_tail_bytes_min: int = 16 * MB
-    """A snapshot is taken when the journal's tail outgrows the larger of this and the state."""
+    snapshot_tail_bytes_min: int = 4 * MB
+    """A snapshot is taken when the journal's tail outgrows the larger of this and a quarter of the last snapshot: a
+    successor reads so much before it leads, and to fold a byte of a journal takes ten times as long as to take over one
+    of a snapshot."""
     snapshot_time_max: int = DAY_US
     """How old a record may be that no snapshot has, on a log that drops what is old by itself (µs)."""
     snapshot_sets_max: int = 2

@@ -17,7 +17,7 @@ from perdure.errors import EncodingError, LevelTooNew
 __all__ = ["Columns", "take_over"]
 
 Body = dict[str, Any]
-SCHEMAS = {"runs": "RunState", "cells": "CellState"}
+SCHEMAS = {"runs": "PackedRun", "cells": "CellState"}
 NUMBERS_BYTES = 20
 """Beside its bytes, of each packed thing."""
 DUE_BYTES = 16

@@ -73,6 +73,8 @@ class Form(Generic[K, V]):
     unpack: Callable[[bytes], V]
     due: Callable[[V], int | None]
     """When something of it is due at first (µs), if ever."""
+    timer: Callable[[bytes], tuple[str, str]]
+    """Of a packed one: its name, and the key of the timer that is due first, if that is one."""
 
 
 @dataclass(slots=True)
@@ -182,6 +184,12 @@ class Roster(MutableMapping[K, V]):
     def due(self, until: int, pairs_max: int) -> list[tuple[int, int]]:
         """The first of those that are packed and due by some time: when, and a number for each."""
         return self.agenda.up_to(until, pairs_max) if until >= 0 else []
+
+    def timer(self, digest: int) -> tuple[str, str]:
+        """One of these by its name, and the key of its timer; empty when it is no longer here, or that is no timer.
+        Raises OSError."""
+        place = self._places.value_of(digest)
+        return ("", "") if place is None else self._form.timer(self.shelf.get(place))
 
     def unpack_due(self, due: int, digest: int) -> V | None:
         """One of these becomes an object. Raises OSError."""

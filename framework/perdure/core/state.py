@@ -140,7 +140,9 @@ class PartitionState:
 
     def run(self, run_id: str) -> Run | None:
         """A run that is about to be changed."""
-        found = self.runs.get(run_id)
+        found = self.runs.plain.get(run_id)
+        if found is None:
+            found = self.runs.get(run_id)
         if found is not None and self.cut is not None:
             self.cut.save_run(found)
         return found

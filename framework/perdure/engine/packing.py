@@ -23,6 +23,7 @@ class Packing:
         self._services = services
         self._state = state
         self._dormant = Dormant(state)
+        self._dormant.noted = self._look
         state.runs.unpacked = self._unpacked
         self.returned: Callable[[Run], None] | None = None
         """Told of runs that are no longer packed, and whose timers are their leader's again."""
@@ -32,21 +33,24 @@ class Packing:
         self.closed = False
 
     def consider(self, residents: Container[str]) -> None:
-        """Packs what has become too much. Runs whose coroutine is in memory stay as they are."""
+        """After a batch. Runs whose coroutine is in memory stay as they are."""
         self._spare = residents
         excess = self._dormant.excess(self._services.limits.dormant_runs_max)
-        if excess <= 0 or self._soon or self._paused():
-            return
-        if excess > BACKLOG:
+        if excess > BACKLOG and not self._paused():
             self._pack(excess - BACKLOG)
-        self._soon = True
-        self._services.soon(self._slice)
+        self._look()
+
+    def _look(self) -> None:
+        excess = self._dormant.excess(self._services.limits.dormant_runs_max)
+        if excess > 0 and not (self._soon or self._paused()):
+            self._soon = True
+            self._services.soon(self._slice)
 
     def _slice(self) -> None:
         self._soon = False
         if not self.closed:
             self._pack(SLICE)
-            self.consider(self._spare)
+            self._look()
 
     def _unpacked(self, run: Run) -> None:
         self._dormant.run(run)

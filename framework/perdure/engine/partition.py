@@ -61,6 +61,8 @@ class Partition:
     def _go_on_from(self, state: PartitionState, position: int, shelf: FileShelf) -> None:
         """Takes up a state, and the shelf on which its packed runs lie."""
         self.state, self._position, self._shelf = state, position, shelf
+        self._state_bytes = self._tail_bytes = 0
+        """Of the snapshot that it came from, and of what was read behind that."""
         self._packing = Packing(self._services, state)
 
     def _let_state_go(self) -> None:
@@ -106,6 +108,7 @@ class Partition:
             if covers >= first:
                 self._let_state_go()
                 self._go_on_from(state, covers, shelf)
+                self._state_bytes = sum(map(len, chunks))
                 break
         if self._position < first:
             raise LogError(
@@ -181,6 +184,10 @@ class Partition:
             )
             self._packing.returned = self.lead.life.timers.arm_all
             self.lead.snapshots.position = self._position
+            self.lead.snapshots.state_bytes, self.lead.snapshots.tail_bytes = (
+                self._state_bytes,
+                self._tail_bytes,
+            )
             self.lead.begin()
         else:
             self._claim_later()
@@ -206,6 +213,7 @@ class Partition:
     def _depose(self) -> None:
         lead, self.lead = self.lead, None
         if lead is not None:
+            self._state_bytes, self._tail_bytes = lead.snapshots.state_bytes, lead.snapshots.tail_bytes
             lead.stop()
             self._packing.returned = None
             self.state.effects.clear()
@@ -266,6 +274,7 @@ class Partition:
         else:
             fact = Fact(entry.offset, entry.ts, own.name, own.body, own.stamp, entry.value, parts=own.parts)
             void = self._fold(fact)
+        self._tail_bytes += len(entry.value)
         if lead is not None:
             lead.snapshots.position = self._position
             lead.snapshots.tail_bytes += len(entry.value)

@@ -39,6 +39,8 @@ class Services:
     suspects: Suspects = field(default_factory=Suspects)
     member: Member | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    snapshotting: int = 0
+    """Partitions of which a snapshot is being taken. They take turns: each is in memory as a whole meanwhile."""
     running: int = 0
     """Attempts handed to the worker and not finished."""
     swept: int = 0

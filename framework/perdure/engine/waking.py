@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.core import codec, ids, routing
+from perdure.core.bodies import fired
 from perdure.core.facts import Fact
 from perdure.core.ops import CHILD_ISSUED
 from perdure.core.state import STILL, Run
@@ -112,7 +113,7 @@ class Waking:
         return (
             not run.started
             or bool(run.inbox)
-            or any(pending.kind == "step" for pending in run.pending.values())
+            or any(pending.kind == "step" or fired(pending) for pending in run.pending.values())
             or not run.pending
         )
 
