@@ -51,8 +51,8 @@ class Limits:
     ingest_bytes_max: int = 384 * KB
     events_buffered_max: int = 5_000
     """Events read ahead of their routing, per partition."""
-    event_ids_max: int = 100_000
-    """Event ids remembered as they are, per partition; older ones as digests."""
+    event_ids_max: int = 10_000
+    """Event ids remembered as they are, about 200 bytes each, per partition and kind; older ones as digests of 16."""
     old_event_ids_max: int = 1_000_000
     """Event ids remembered as digests, per partition: with so many more within `event_id_time_max`, the oldest are
     forgotten before their time, and a repeat of one of these is a new event."""

@@ -23,7 +23,7 @@ from perdure.errors import EncodingError, LevelTooNew
 __all__ = ["Restoring", "SnapshotCut", "cell_body", "partition_body", "restore", "run_body", "take"]
 
 Body = dict[str, Any]
-_OLD_IDS = ("old_event_ids", "ended_ids")
+_OLD_IDS = ("old_event_ids", "old_made_ids", "ended_ids")
 
 
 class SnapshotCut:

@@ -106,6 +106,8 @@ class PartitionState:
     """Ids given by users whose runs have ended and are forgotten, and when they ended."""
     old_event_ids: OldIds = field(default_factory=OldIds)
     """Of `event_ids`, those that became too many."""
+    old_made_ids: OldIds = field(default_factory=OldIds)
+    """The same of `made_ids`."""
     kept: deque[tuple[int, CellKey]] = field(default_factory=deque[tuple[int, CellKey]])
     """When events arrived at cells that keep them, and where; the oldest first."""
     kept_bytes: int = 0

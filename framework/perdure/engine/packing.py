@@ -11,7 +11,7 @@ from perdure.engine.services import Services
 
 SLICE = 200
 """Runs packed in one go of the event loop, a few ms."""
-BACKLOG = 2_000
+BACKLOG = 500
 """More than so many are packed at once: a long journal is folded faster than slices would follow."""
 AGAIN_US = MINUTE_US
 
