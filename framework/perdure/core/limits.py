@@ -49,7 +49,7 @@ class Limits:
     ingest_events_max: int = 500
     """Events routed by one record."""
     ingest_bytes_max: int = 384 * KB
-    events_buffered_max: int = 5_000
+    events_buffered_max: int = 1_000
     """Events read ahead of their routing, per partition."""
     event_ids_max: int = 10_000
     """Event ids remembered as they are, about 200 bytes each, per partition and kind; older ones as digests of 16."""
