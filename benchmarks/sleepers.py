@@ -71,6 +71,11 @@ async def serve(url: str) -> None:
     words = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
     async with app.worker() as engine:
+        # `ready` is patient for some seconds only; here all partitions are this worker's.
+        while len(engine.partitions) < engine.services.log.partitions or any(  # noqa: ASYNC110 - nobody tells
+            partition.lead is None for partition in engine.partitions.values()
+        ):
+            await asyncio.sleep(0.01)
         print(json.dumps(told(engine, watch)), flush=True)
         while await words.readline():
             print(json.dumps(told(engine, watch)), flush=True)

@@ -85,7 +85,7 @@ class Limits:
     """Runs whose coroutine is kept in memory, per partition."""
     resident_idle_us_max: int = 60 * SECOND_US
     """A run that nothing is due for within this time may be evicted."""
-    dormant_runs_max: int = 1_000
+    dormant_runs_max: int = 500
     """Runs that only wait, and cells that only have waits, that a partition keeps as objects: about 2.5 KB each. More
     are packed: 16 to 32 bytes each in memory, the rest in a temporary file."""
     packed_run_bytes_max: int = 64 * KB
