@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 ARGS ?=
 MINUTES ?= 10
+MINUTES_80 ?= 60
+MINUTES_200 ?= 10
 LOG ?= both
 
 venv := .venv
@@ -16,10 +18,10 @@ compile := UV_CUSTOM_COMPILE_COMMAND="make lock" $(bin)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-kafka bench-peers bench-size chaos soak lock clean
+.PHONY: help demo test check bench bench-kafka bench-peers bench-size bench-endurance performance chaos soak lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 19
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 22
 
 demo: $(stamp) ## a durable function, and a worker killed in the middle of it
 	$(bin)/python examples/demo.py $(ARGS)
@@ -38,6 +40,12 @@ bench: $(stamp) ## measure, and hold the figures against their budgets
 
 bench-kafka: $(stamp) ## the same on Kafka, beside a raw loop of its client on the same broker
 	$(bin)/python benchmarks/run.py --kafka $(ARGS)
+
+bench-endurance: $(stamp) ## load at 80 % and at 200 % of what the machine can do: MINUTES_80=60 MINUTES_200=10 ARGS=--kafka
+	$(bin)/python benchmarks/endurance.py --minutes-80 $(MINUTES_80) --minutes-200 $(MINUTES_200) $(ARGS)
+
+performance: $(stamp) ## the tables of docs/performance.md anew, from the figures that `make bench ARGS=--keep` has kept
+	$(bin)/python benchmarks/performance.py
 
 bench-peers: $(stamp) ## the same workloads on DBOS, Restate and Celery, in turn, with a plot
 	$(bin)/python benchmarks/peers/run.py $(ARGS)

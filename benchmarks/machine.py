@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("confluent-kafka", "fastavro", "pydantic", "opentelemetry-api")
+CODE = ("framework", "schemas", "benchmarks", ":!benchmarks/figures")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -26,7 +27,7 @@ def described(folder: Path) -> dict[str, Any]:
         "sqlite": sqlite3.sqlite_version,
         "libraries": {name: _version(name) for name in LIBRARIES},
         "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "--", "framework", "schemas", "benchmarks")),
+        "changed": bool(_git("status", "--porcelain", "--", *CODE)),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -1,4 +1,4 @@
-"""One repetition: a fresh process and a fresh log, each workload beside its floor. Prints one line of JSON.
+"""One repetition of W1, W2 and W3: a fresh process and a fresh log, each beside its floor. Prints one line of JSON.
 
 `run.py` starts it. In this process are the worker and, unless the client has one of its own, the client. With `--kafka`
 the log and its floor have topics of their own on that broker.
@@ -10,33 +10,23 @@ import argparse
 import asyncio
 import json
 import tempfile
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import process_time
-from typing import Any, Protocol
+from typing import Any
 
 from far_client import FarClient
-from floor import Floor, Record, entry_bytes, journal_bounds, journal_since, records_of
+from floor import Record, entry_bytes, journal_bounds, journal_since, records_of
+from places import Place, Plays, on_a_file, on_kafka
 from workloads import STEPS, Sample, drive, make_app
 
-from perdure.logs import open_log
 from perdure.logs.contract import Log
 from perdure.worker.process import calm_collector, event_loop
 
 Drive = Callable[[str, int, int, float], Awaitable[Sample]]
-
-
-class Plays(Protocol):
-    """The floor of a log."""
-
-    async def play(self, records: Sequence[Record], runs: int, in_flight: int, seconds: float) -> Sample: ...
-
-
-Place = AbstractAsyncContextManager[tuple[str, Plays]]
-"""Where a repetition is: the URL of a fresh log, and the floor beside it."""
+Cell = tuple[str, str, int, int]
+"""Its name, the workload, how many runs of it, and how many at once."""
 
 
 @dataclass
@@ -46,6 +36,13 @@ class Size:
     alone: dict[str, int]
     crowd: int
     seconds: float
+
+    def cells(self, crowd: int | None) -> list[Cell]:
+        """Those that are measured; `crowd`: only so many in flight."""
+        if crowd is not None:
+            return [(f"W2x{crowd}", "W2", self.crowd * crowd // IN_FLIGHT, crowd)]
+        alone = [(name, name, count, 1) for name, count in self.alone.items()]
+        return [*alone, (f"W2x{IN_FLIGHT}", "W2", self.crowd, IN_FLIGHT)]
 
 
 FULL = Size({"W1": 150, "W2": 150, "W3": 30}, 1_500, 3.0)
@@ -70,11 +67,11 @@ def crowd(workload: str, sample: Sample) -> dict[str, float]:
     }
 
 
-async def measure(size: Size, log: Log, drive: Drive, floor: Plays, floor_first: bool) -> dict[str, Any]:
+async def measure(
+    size: Size, cells: Sequence[Cell], log: Log, drive: Drive, floor: Plays, floor_first: bool
+) -> dict[str, Any]:
     """All cells, each beside its floor; which of the two goes first changes from one repetition to the next."""
     found: dict[str, Any] = {}
-    cells = [(name, name, count, 1) for name, count in size.alone.items()]
-    cells.append((f"W2x{IN_FLIGHT}", "W2", size.crowd, IN_FLIGHT))
     for name, workload, runs, in_flight in cells:
         records = await recorded(log, drive, workload)
         figures = alone if in_flight == 1 else crowd
@@ -102,28 +99,9 @@ async def recorded(log: Log, drive: Drive, workload: str) -> list[Record]:
     return records_of(await journal_since(log, before))
 
 
-@asynccontextmanager
-async def on_a_file(folder: Path) -> AsyncGenerator[tuple[str, Plays]]:
-    """The embedded log, durable on each commit."""
-    floor_log = open_log(f"sqlite:///{folder}/floor.db?synchronous=full")
-    await floor_log.open()
-    try:
-        yield f"sqlite:///{folder}/log.db?synchronous=full", Floor(floor_log)
-    finally:
-        await floor_log.close()
-
-
-@asynccontextmanager
-async def on_kafka(servers: str) -> AsyncGenerator[tuple[str, Plays]]:
-    """A log on a broker, in a namespace that nobody has used before."""
-    from kafka_floor import PARTITIONS, kafka_floor
-
-    namespace = f"bench-{uuid.uuid4().hex[:12]}"
-    async with kafka_floor(servers, f"{namespace}.floor") as floor:
-        yield f"kafka://{servers}/{namespace}?create={PARTITIONS}", floor
-
-
-async def repetition(place: Place, size: Size, *, floor_first: bool, two_processes: bool) -> dict[str, Any]:
+async def repetition(
+    place: Place, size: Size, cells: Sequence[Cell], *, floor_first: bool, two_processes: bool = False
+) -> dict[str, Any]:
     async with place as (url, floor):
         app, functions = make_app(url)
         far = await FarClient.start(url) if two_processes else None
@@ -141,7 +119,8 @@ async def repetition(place: Place, size: Size, *, floor_first: bool, two_process
         try:
             async with app.worker() as engine:
                 log = engine.services.log
-                return await measure(size, log, near if far is None else from_afar, floor, floor_first)
+                driven = near if far is None else from_afar
+                return await measure(size, cells, log, driven, floor, floor_first)
         finally:
             if far is not None:
                 await far.close()
@@ -155,12 +134,19 @@ def main() -> None:
     parser.add_argument("--floor-first", action="store_true")
     parser.add_argument("--two-processes", action="store_true")
     parser.add_argument("--kafka", metavar="SERVERS")
+    parser.add_argument("--crowd", type=int, help="only W2, so many in flight")
     args = parser.parse_args()
     size = QUICK if args.quick else FULL
     calm_collector()  # as `perdure worker` does
     with tempfile.TemporaryDirectory(prefix="perdure-bench-", dir=args.folder) as folder:
         place = on_kafka(args.kafka) if args.kafka else on_a_file(Path(folder))
-        work = repetition(place, size, floor_first=args.floor_first, two_processes=args.two_processes)
+        work = repetition(
+            place,
+            size,
+            size.cells(args.crowd),
+            floor_first=args.floor_first,
+            two_processes=args.two_processes,
+        )
         with asyncio.Runner(loop_factory=event_loop) as runner:  # and as this
             print(json.dumps({"size": asdict(size), "cells": runner.run(work)}))
 

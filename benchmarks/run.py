@@ -10,78 +10,39 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from broker import broker
 from machine import described, load
-from table import Spread, printed, spread_of
-from workloads import WHAT
+from parts import DEFAULT, PARTS, summary
+from table import printed
 
 HERE = Path(__file__).resolve().parent
 LATEST = HERE / "results" / "latest.json"
+KEPT = HERE / "figures"
 ON_FILE = "embedded log, synchronous=FULL"
 ON_KAFKA = "Kafka, one broker on the same cores, 8 partitions, acks=all"
-Cell = dict[str, Any]
+WARM_UP = "steps"
 
 
-class Figure(NamedTuple):
-    """One line of the table."""
-
-    cell: str
-    label: str
-    unit: str
-    of: Callable[[Cell], float]
-    floor: Callable[[Cell], float] | None
-    budget: str = ""
-    """From DESIGN, on two quiet cores: "<= 2" or ">= 15000"."""
-    on_kafka: str = ""
-    """The same for a log on Kafka."""
-
-
-def _value(who: str, name: str) -> Callable[[Cell], float]:
-    return lambda cell: cell[who][name]
-
-
-def _log_bytes(cell: Cell) -> float:
-    return cell["log_bytes_per_step"]
-
-
-def _both(cell: str, label: str, unit: str, name: str, budget: str = "", on_kafka: str = "") -> Figure:
-    return Figure(cell, label, unit, _value("engine", name), _value("floor", name), budget, on_kafka)
-
-
-FIGURES = (
-    _both("W1", "p50", "ms", "p50_ms"),
-    _both("W1", "p99", "ms", "p99_ms"),
-    _both("W2", "p50", "ms", "p50_ms", "<= 2", "<= 5"),
-    _both("W2", "p99", "ms", "p99_ms"),
-    _both("W3", "p50", "ms", "p50_ms", "<= 15", "<= 15"),
-    _both("W3", "p99", "ms", "p99_ms"),
-    _both("W2x200", "throughput", "steps/s", "steps_per_s", ">= 15000", ">= 12000"),
-    _both("W2x200", "CPU per 1,000 steps", "s", "cpu_s_per_1000", "<= 0.10", "<= 0.11"),
-    _both("W2x200", "p50", "ms", "p50_ms"),
-    Figure("W2x200", "log per step", "bytes", _log_bytes, None, "<= 300", "<= 300"),
-    Figure("W2x200", "entries per run", "", lambda cell: cell["entries_per_run"], None),
-)
-
-
-def repeat(args: argparse.Namespace, servers: str, number: int) -> dict[str, Any]:
-    """One repetition in a process of its own; number 0 only warms up a broker."""
-    words = [sys.executable, str(HERE / "repetition.py"), str(args.folder)]
-    words += ["--quick"] * (args.quick or not number) + ["--two-processes"] * args.two_processes
-    words += ["--floor-first"] * ((number + 1) % 2)
+def repeat(args: argparse.Namespace, servers: str, part: str, number: int) -> dict[str, Any] | None:
+    """One repetition of a part in a process of its own; number 0 only warms up a broker. None when it has failed."""
+    words = [sys.executable, str(HERE / PARTS[part].script), str(args.folder), *PARTS[part].words]
+    words += ["--quick"] * (args.quick or not number) + ["--floor-first"] * ((number + 1) % 2)
+    words += ["--two-processes"] * (args.two_processes and PARTS[part].script == "repetition.py")
     words += ["--kafka", servers] if servers else []
     began, before = perf_counter(), load()
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        sys.exit(f"repetition {number} failed")
-    name = f"repetition {number}" if number else "to warm up"
+        print(f"{part}, repetition {number} failed, load {before} to {load()}", file=sys.stderr)
+        return None
+    name = f"{part}, repetition {number}" if number else "to warm up"
     print(f"{name}: {perf_counter() - began:.1f} s, load {before} to {load()}", file=sys.stderr)
-    return {"load": [before, load()], **json.loads(done.stdout)}
+    return {"part": part, "load": [before, load()], **json.loads(done.stdout)}
 
 
 @contextmanager
@@ -91,35 +52,52 @@ def place(args: argparse.Namespace) -> Iterator[str]:
         yield ""
         return
     with broker(args.kafka, args.folder) as servers:
-        repeat(args, servers, 0)
+        repeat(args, servers, WARM_UP, 0)
         yield servers
 
 
-def summary(repetitions: list[dict[str, Any]], *, kafka: bool) -> list[dict[str, Any]]:
-    """Each figure over all repetitions; a ratio is that of one repetition to its own floor."""
-    rows: list[dict[str, Any]] = []
-    for figure in FIGURES:
-        cells = [repetition["cells"][figure.cell] for repetition in repetitions]
-        row: dict[str, Any] = {"cell": figure.cell, "figure": figure.label, "unit": figure.unit}
-        row |= {
-            "budget": figure.on_kafka if kafka else figure.budget,
-            "engine": spread_of(map(figure.of, cells)),
+def measured(args: argparse.Namespace, parts: Sequence[str]) -> list[dict[str, Any] | None]:
+    """All repetitions; those of different parts take turns, so that each sees several hours of the machine."""
+    counts = {part: args.repetitions or (2 if args.quick else PARTS[part].repetitions) for part in parts}
+    with place(args) as servers:
+        return [
+            repeat(args, servers, part, number)
+            for number in range(1, max(counts.values()) + 1)
+            for part in parts
+            if number <= counts[part]
+        ]
+
+
+def keep(result: dict[str, Any], *, kafka: bool) -> Path:
+    """Puts the figures of the parts that were measured in place of what was kept of these; the file."""
+    file = KEPT / ("kafka.json" if kafka else "embedded.json")
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    for part in result["parts"]:
+        repetitions = [one for one in result["repetitions"] if one["part"] == part]
+        kept[part] = {
+            "machine": result["machine"],
+            "log": result["log"],
+            "loads": [one["load"] for one in repetitions],
+            "repetitions": len(repetitions),
+            "rows": [row for row in result["summary"] if row["part"] == part],
         }
-        if figure.floor is not None:
-            floor = figure.floor
-            row["floor"] = spread_of(map(floor, cells))
-            row["ratio"] = spread_of(figure.of(cell) / floor(cell) for cell in cells)
-        rows.append(row)
-    return rows
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+    return file
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="parts: " + "; ".join(f"{name} ({part.what})" for name, part in PARTS.items()),
+    )
+    parser.add_argument("parts", nargs="*", help=f"what is measured; by default {', '.join(DEFAULT)}")
+    parser.add_argument("--all", action="store_true", help="every part")
     parser.add_argument(
         "--quick", action="store_true", help="a smoke test of a few seconds; its figures mean little"
     )
     parser.add_argument("--two-processes", action="store_true", help="the client in a process of its own")
-    parser.add_argument("--repetitions", type=int, help="default: 5, with --quick 2")
+    parser.add_argument("--repetitions", type=int, help="default: 5, or 3 of long parts; with --quick 2")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the logs lie")
     parser.add_argument(
         "--kafka",
@@ -128,25 +106,45 @@ def main() -> None:
         metavar="HOST:PORT",
         help="on Kafka: on a broker that infra/kafka.sh starts for this, or on the one that is named",
     )
-    parser.add_argument("--out", type=Path, default=LATEST, help="where the figures go, as JSON")
+    parser.add_argument("--out", type=Path, default=LATEST, help="where all figures go, as JSON")
+    parser.add_argument(
+        "--keep", action="store_true", help="and into figures/, which docs/performance.md is made of"
+    )
     args = parser.parse_args()
-    count = args.repetitions or (2 if args.quick else 5)
+    unknown = [part for part in args.parts if part not in PARTS]
+    if args.keep and args.quick:
+        parser.error("figures of --quick are not kept: they mean little")
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    kafka = args.kafka is not None
+    parts = list(PARTS) if args.all else args.parts or list(DEFAULT)
+    parts = [part for part in parts if PARTS[part].log or not kafka]
     machine, before = described(args.folder), load()
-    with place(args) as servers:
-        repetitions = [repeat(args, servers, number) for number in range(1, count + 1)]
+    done = measured(args, parts)
+    repetitions = [one for one in done if one is not None]
+    parts = [part for part in parts if any(one["part"] == part for one in repetitions)]
     result = {
         "machine": machine,
         "load": {"before": before, "after": load()},
-        "log": ON_FILE if args.kafka is None else ON_KAFKA if not args.kafka else f"Kafka at {args.kafka}",
+        "log": ON_FILE if not kafka else ON_KAFKA if not args.kafka else f"Kafka at {args.kafka}",
         "two_processes": args.two_processes,
         "quick": args.quick,
-        "summary": summary(repetitions, kafka=args.kafka is not None),
+        "parts": parts,
+        "summary": [row for part in parts for row in summary(part, repetitions, kafka=kafka)],
         "repetitions": repetitions,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1, default=Spread._asdict) + "\n")
-    print(printed(result, WHAT))
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(printed(result, {part: PARTS[part].what for part in parts}))
     print(f"\n{args.out}")
+    if args.keep:
+        print(keep(result, kafka=kafka))
+    sys.exit(1 if None in done else 0)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from perdure import App, Context
 from perdure.core.ops import TIMER_FIRED, TIMER_SET, Op
 from perdure.core.state import Run
 from perdure.engine.engine import Engine
+from perdure.engine.firing import Firing
 from perdure.observability.observer import Observer
 from perdure.worker.process import calm_collector, event_loop
 
@@ -30,14 +31,25 @@ class Watch(Observer):
 
     def __init__(self) -> None:
         self.asleep = 0
-        self.fired: list[int] = []
+        self.fired: dict[str, int] = {}
+        """When it was read back that a run's timer has fired: by a record of many timers, or by a commit."""
 
     def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
         for name, _ in ops:
             if name == TIMER_SET:
                 self.asleep += 1
             elif name == TIMER_FIRED:
-                self.fired.append(time_ns() // 1_000)
+                self.fired.setdefault(run.id, time_ns() // 1_000)
+
+    def watch(self, firing: Firing) -> None:
+        """Looks at the records of many timers, too."""
+        due = firing.due
+
+        def noted(run: str, key: str, when: int) -> None:
+            self.fired.setdefault(run, time_ns() // 1_000)
+            due(run, key, when)
+
+        firing.due = noted
 
 
 def make_app(url: str) -> App:
@@ -59,7 +71,7 @@ def told(engine: Engine, watch: Watch) -> dict[str, Any]:
         "packed": sum(state.runs.packed for state in states),
         "snapshots": sum(len(state.sets) for state in states),
         "partitions": len(states),
-        "fired": watch.fired,
+        "fired": [*watch.fired.values()],
         "woken": woken,
     }
 
@@ -76,6 +88,9 @@ async def serve(url: str) -> None:
             partition.lead is None for partition in engine.partitions.values()
         ):
             await asyncio.sleep(0.01)
+        for partition in engine.partitions.values():
+            if partition.lead is not None:
+                watch.watch(partition.lead.firing)
         print(json.dumps(told(engine, watch)), flush=True)
         while await words.readline():
             print(json.dumps(told(engine, watch)), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -47,12 +48,16 @@ def _spread(spread: Spread | None) -> str:
     return f"{number(spread.median)} ({number(spread.min)}..{number(spread.max)})"
 
 
-def _held(budget: str, value: float) -> str:
+def held(budget: str, value: float) -> bool | None:
+    """Whether a figure keeps to its budget; None when it has none."""
     if not budget:
-        return ""
+        return None
     sign, bound = budget.split()
-    held = value <= float(bound) if sign == "<=" else value >= float(bound)
-    return f"{budget} {'ok' if held else 'MISSED'}"
+    return value <= float(bound) if sign == "<=" else value >= float(bound)
+
+
+def _verdict(budget: str, value: float) -> str:
+    return f"{budget} {'ok' if held(budget, value) else 'MISSED'}" if budget else ""
 
 
 def printed(result: Mapping[str, Any], what: Mapping[str, str]) -> str:
@@ -63,16 +68,17 @@ def printed(result: Mapping[str, Any], what: Mapping[str, str]) -> str:
         label = f"{row['cell']} {row['figure']}" + (f", {row['unit']}" if row["unit"] else "")
         engine: Spread = row["engine"]
         shown = (_spread(engine), _spread(row.get("floor")), _spread(row.get("ratio")))
-        rows.append((label, *shown, _held(row["budget"], engine.median)))
+        rows.append((label, *shown, _verdict(row["budget"], engine.median)))
     processes = "client and worker in two processes" if result["two_processes"] else "one process"
     changed = " with changes" if machine["changed"] else ""
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['file_system']}"
     code = f"commit {machine['commit']}{changed}, {machine['date']}"
     shown = f"load {loads['before']} before, {loads['after']} after"
+    counts = Counter(one["part"] for one in result["repetitions"])
     head = [
         f"{place}; Python {machine['python']}, SQLite {machine['sqlite']}; {code}",
         f"{result['log']}, {processes}; {shown}",
-        "; ".join(f"{name}: {text}" for name, text in what.items()) + "; x200: in flight at once",
-        f"median (min..max) of {len(result['repetitions'])} repetitions, each a fresh process and log",
+        "median (min..max) of the repetitions, each a fresh process and log",
+        *(f"{part}: {text}; {counts[part]} repetitions" for part, text in what.items()),
     ]
     return "\n".join(head) + "\n\n" + columns(rows)

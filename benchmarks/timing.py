@@ -30,6 +30,17 @@ class Sample:
         return self.latencies[place] / 1e6
 
 
+async def until(
+    condition: Callable[[], bool], what: str, patience_s: float = 60.0, pause_s: float = 0.005
+) -> None:
+    """Looks again and again whether a condition holds. Raises RuntimeError, which says what is missing."""
+    deadline = perf_counter() + patience_s
+    while not condition():
+        if perf_counter() > deadline:
+            raise RuntimeError(f"{what}, for {patience_s:g} s")
+        await asyncio.sleep(pause_s)
+
+
 async def timed(once: Callable[[], Awaitable[object]], runs: int, in_flight: int, seconds: float) -> Sample:
     """Does something `runs` times, so many at once, and stops early after so many seconds."""
     sample, left = Sample(), iter(range(runs))

@@ -12,7 +12,6 @@ from perdure.authoring.functions import Function
 FANOUT = 100
 STEPS = {"W1": 1, "W2": 3, "W3": FANOUT + 1}
 """Steps in one run of each workload."""
-WHAT = {"W1": "one step", "W2": "three steps in sequence", "W3": f"{FANOUT} parallel steps and a reduce"}
 
 
 async def plus(number: int) -> int:

@@ -1,6 +1,7 @@
 """perdure: durable functions on a log. The public names; each is explained where it is defined."""
 
 from perdure.app import App
+from perdure.authoring.cron import Cron
 from perdure.authoring.events import Event, Received, Tick
 from perdure.authoring.functions import Function
 from perdure.authoring.retry import Retry
@@ -38,6 +39,7 @@ __all__ = [
     "App",
     "AppendFailed",
     "Context",
+    "Cron",
     "EncodingError",
     "EntryTooLarge",
     "Event",

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, cast, overload
 
@@ -18,7 +19,7 @@ from perdure.authoring.retry import Retry
 from perdure.authoring.sending import EventInput, checked_tags, to_event
 from perdure.authoring.steps import step
 from perdure.authoring.subjects import event_models
-from perdure.authoring.triggers import TriggerInput
+from perdure.authoring.triggers import If, On
 from perdure.client.client import Client
 from perdure.client.connections import Connections
 from perdure.client.handle import Handle
@@ -39,6 +40,7 @@ from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
+from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
 from perdure.worker.steps import LocalSteps
 
@@ -59,6 +61,17 @@ class FunctionDecorator(Protocol):
 
     @overload
     def __call__(self, body: Callable[[SyncContext[E]], R], /) -> Function[E, R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On which a worker works; `App.worker` says what each is."""
+
+    slots: int
+    drain_timeout: float
+    blocked_after: float
+    strict: bool = False
+    exits: bool = False
 
 
 class App:
@@ -102,7 +115,8 @@ class App:
         self,
         /,
         *,
-        on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+        on: On = None,
+        if_: If | None = None,
         id: str | None = None,
         name: str | None = None,
         version: str | None = None,
@@ -117,7 +131,8 @@ class App:
         body: Callable[..., Any] | None = None,
         /,
         *,
-        on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+        on: On = None,
+        if_: If | None = None,
         id: str | None = None,  # noqa: A002
         name: str | None = None,
         version: str | None = None,
@@ -128,7 +143,8 @@ class App:
     ) -> Function[Any, Any] | FunctionDecorator:
         """Declares a durable function.
 
-        `on` is an event name, an `Event` class, a `Trigger`, or a list of these. `retries` (or
+        `on` is an event name, an `Event` class, a `Trigger`, a `Cron`, or a list of these. `if_` is asked of each
+        event that starts it: CEL over `event`, or a predicate in Python (see `Trigger`). `retries` (or
         `retry=Retry(...)`) holds for each step. `on_failure` handles a failed run, durably. `on_error="pause"`
         parks a run that an error left, until it is resumed. Raises UsageError for what cannot work, and for an id
         that is taken.
@@ -138,6 +154,7 @@ class App:
             made = make_function(
                 body,
                 on=on,
+                if_=if_,
                 id=id,
                 name=name,
                 version=version,
@@ -223,8 +240,8 @@ class App:
         client = await self._connect().client()
         run_id = client.new_run_id() if id is None else ids.named_run(function.id, id)
         started = self._start_event(client, function, event)
-        answer = await client.start_run(run_id, function.id, started, tags)
-        return Handle(run_id, self._connect().client, function.codec, self.limits, answer)
+        end = await client.start_run(run_id, function.id, started, tags)
+        return Handle(run_id, self._connect().client, function.codec, self.limits, end)
 
     def _start_event(self, client: Client, function: Function[Any, Any], event: object) -> EventData:
         if isinstance(event, Event):
@@ -252,36 +269,35 @@ class App:
         drain_timeout: float = 10.0,
         blocked_after: float = 5.0,
         strict: bool = False,
+        exit_when_held: bool = False,
     ) -> AsyncGenerator[Engine]:
         """A worker inside this process and event loop; ready when entered, drained when left.
 
         `slots` bounds the attempts of steps that run at once. `drain_timeout` (seconds) is how long running
         attempts may take to finish at the end. A step that blocks the event loop for `blocked_after` (seconds) is
         named in the log of `perdure.worker`. `strict` watches the arguments of steps, as the testing kit does: a step
-        or a branch that changes one fails.
+        or a branch that changes one fails. `exit_when_held` is for a process that is a worker and nothing else: it ends
+        with code 70 when one step or body holds the event loop for longer than the limit `held_time_max`.
         """
-        async with self._serving(slots, drain_timeout, blocked_after, strict=strict) as engine:
+        async with self._serving(
+            _Terms(slots, drain_timeout, blocked_after, strict, exit_when_held)
+        ) as engine:
             await engine.ready()
             yield engine
 
     @asynccontextmanager
-    async def _serving(
-        self, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool = False
-    ) -> AsyncGenerator[Engine]:
+    async def _serving(self, terms: _Terms) -> AsyncGenerator[Engine]:
         self.functions.check()
-        async with (
-            self._schemas() as schemas,
-            self._engine(schemas, slots, drain_timeout, blocked_after, strict=strict) as engine,
-        ):
+        async with self._schemas() as schemas, self._engine(schemas, terms) as engine:
             yield engine
 
     @asynccontextmanager
-    async def _engine(
-        self, schemas: Schemas, slots: int, drain_timeout: float, blocked_after: float, *, strict: bool
-    ) -> AsyncGenerator[Engine]:
+    async def _engine(self, schemas: Schemas, terms: _Terms) -> AsyncGenerator[Engine]:
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
-        steps = LocalSteps(slots=slots, limits=self.limits, around=observers.around, blocked_s=blocked_after)
+        steps = LocalSteps(
+            slots=terms.slots, limits=self.limits, around=observers.around, blocked_s=terms.blocked_after
+        )
         services = Services(
             log=connection.log,
             clock=clock_for(connection.log, self.clock),
@@ -291,22 +307,24 @@ class App:
             observers=observers,
             entropy=os.urandom,
             schemas=schemas,
-            strict=strict,
+            strict=terms.strict,
         )
         services.clients[connection.client.id] = connection.client.take
         engine = Engine(self.name, services, self.functions.definitions())
+        held = HeldLoop(self.limits.held_time_max / 1e6 if terms.exits else 0, steps.on_loop)
         try:
             await engine.start()
             yield engine
         finally:
             try:
                 engine.drain()
-                await steps.drain(drain_timeout)
+                await steps.drain(terms.drain_timeout)
             finally:
                 try:
                     await engine.stop()
                 finally:
                     await steps.close(0)
+                    held.stop()
 
     @asynccontextmanager
     async def _schemas(self) -> AsyncGenerator[Schemas]:
@@ -342,7 +360,7 @@ class App:
         @asynccontextmanager
         async def serve() -> AsyncGenerator[Engine]:
             try:
-                async with self._serving(slots, drain_timeout, blocked_after) as engine:
+                async with self._serving(_Terms(slots, drain_timeout, blocked_after, exits=True)) as engine:
                     yield engine
             finally:
                 await self.close()

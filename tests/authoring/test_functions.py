@@ -255,15 +255,18 @@ def test_functions_are_found_by_id_and_by_event() -> None:
 
 
 def test_definitions_are_what_the_log_knows() -> None:
+    nothing_else: dict[str, list[Any]] = {"conditions": [], "schedules": []}
     assert registry().definitions() == [
         {
             "id": "place-order",
             "triggers": ["order/placed", "user/created"],
             "code": "1",
             "handler": "place-order:on-failure",
+            "conditions": [],
+            "schedules": [],
         },
-        {"id": "place-order:on-failure", "triggers": [], "code": "1", "handler": None},
-        {"id": "sync-order", "triggers": ["order/*"], "code": "7", "handler": None},
+        {"id": "place-order:on-failure", "triggers": [], "code": "1", "handler": None} | nothing_else,
+        {"id": "sync-order", "triggers": ["order/*"], "code": "7", "handler": None} | nothing_else,
     ]
 
 

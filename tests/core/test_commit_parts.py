@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from perdure.core import codec
+from perdure.core import avro, codec
 from perdure.errors import EncodingError
 from tests.core.journal import Journal, asked, done, started
 
@@ -28,6 +29,37 @@ def test_the_bytes_are_those_of_the_schema(runs: int) -> None:
     assert all(part in value for part in parts)
     assert [codec.ops_of(part) for part in parts] == [change["ops"] for change in body["changes"]]
     assert codec.parts_of(codec.decode(value)[1]) == parts
+    assert codec.decode_parted(value) == ("Commit", body, parts)
+
+
+def test_only_commits_have_parts() -> None:
+    value = codec.encode("Released", {"reason": "leave"})
+    assert codec.decode_parted(value) == ("Released", {"reason": "leave"}, None)
+
+
+def test_blocks_that_say_their_size_are_read() -> None:
+    value, (part,) = codec.encode_commit(commit(1))
+    prefix = value[: value.index(part) - 1]
+    sized = prefix + avro.long(-1) + avro.long(len(part)) + value[value.index(part) :]
+    assert codec.decode_parted(sized) == codec.decode_parted(value)
+    assert codec.decode(sized) == codec.decode(value)
+
+
+@pytest.mark.parametrize("runs", [0, 1, 3])
+def test_what_is_torn_or_flipped_is_read_alike_with_and_without_parts(runs: int) -> None:
+    whole = codec.encode_commit(commit(runs))[0]
+    torn = [whole[:size] for size in range(10, len(whole))]
+    flipped = [bytes([*whole[:at], whole[at] ^ 0x83, *whole[at + 1 :]]) for at in range(10, len(whole))]
+    for value in (*torn, *flipped, whole + b"x"):
+        assert outcome(lambda value: codec.decode_parted(value)[:2], value) == outcome(codec.decode, value)
+
+
+def outcome(decode: Callable[[bytes], Any], value: bytes) -> Any:
+    """What it reads, or that it refuses."""
+    try:
+        return decode(value)
+    except EncodingError:
+        return EncodingError
 
 
 def test_a_body_that_does_not_fit_is_refused() -> None:

@@ -17,7 +17,8 @@ from perdure import App, Context, FailureContext, Retry, SyncContext
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.logs.contract import Log
 from perdure.logs.sqlite import SqliteLog
-from tests.crash import ledger
+from tests.crash import clockwork, ledger
+from tests.crash.clockwork import TICKING
 from tests.crash.ledger import effect
 
 Ctx = Context[dict[str, Any]]
@@ -294,7 +295,11 @@ def declared(code: int) -> App:
     app = App("crash", log="memory:")
     if code > 1:
         app.function(on="crash/sequence", retries=0)(fresh)
-    for body in (sequence, fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
+    app.function(on="crash/sequence", if_='event.name == "crash/sequence" && event.data.n >= 0', retries=0)(
+        sequence
+    )
+    app.function(on="crash/*", id="never", if_="event.data.n < 0", retries=0)(sequence)
+    for body in (fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, poisoned_late, paused):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
@@ -319,7 +324,7 @@ def log_of(folder: str | Path, *, partitions: int | None = None, lease_s: float 
     return KafkaLog(KafkaSettings(servers, namespace, "crash"), create=partitions or 2, timing=timing)
 
 
-DECLARED = {code: declared(code) for code in (1, 2)}
+DECLARED = {code: declared(code) for code in (1, 2)} | {TICKING: clockwork.declared()}
 """Declared once, before the fork: to read the sources of all bodies takes longer than most lives.
 Other folders of tests add their own versions."""
 

@@ -16,7 +16,7 @@ DEATHS_MAX = 12
 NEIGHBOURS = 20
 
 
-def live_on(here: Place, **options: Any) -> tuple[Child, int]:
+def live_on(here: Place, dies_of: int = KILLED, **options: Any) -> tuple[Child, int]:
     """Starts workers until one ends all runs; it, and how many died of their steps."""
     for deaths in range(DEATHS_MAX):
         worker = here.start("work", **options)
@@ -26,7 +26,7 @@ def live_on(here: Place, **options: Any) -> tuple[Child, int]:
         )
         if not worker.ended():
             return worker, deaths
-        assert worker.wait() == KILLED, worker.errors()
+        assert worker.wait() == dies_of, worker.errors()
     raise AssertionError(f"{DEATHS_MAX} workers died, and no step was found out")
 
 

@@ -130,6 +130,41 @@ async def test_B12_whoever_starts_a_run_again_under_its_id_waits_for_the_same_en
     await a.close()
 
 
+async def test_a_client_keeps_nothing_of_runs_whose_handles_are_gone() -> None:
+    log = MemoryLog(1)
+    a, waits = service(log)
+    async with a.worker():
+        kept = await a.start(waits, {})
+        ids = [(await a.start(waits, {})).run_id for _ in range(5)]
+        client = await a._connect().client()
+        assert list(client._ends) == [kept.run_id]
+        again = a.handle(waits, ids[0])
+        results = [asyncio.create_task(handle.result()) for handle in (again, kept)]
+        await asked(log, 2)
+        await again.signal("go", 5)
+        await kept.signal("go", 6)
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*results) == [5, 6]
+        assert client._ends == client._waiting == client._awaited == {}
+    await a.close()
+
+
+async def test_a_client_looks_only_after_ends_that_are_awaited() -> None:
+    log = MemoryLog(1)
+    a, waits = service(log)
+    async with a.worker():
+        handles = [await a.start(waits, {}) for _ in range(3)]
+        result = asyncio.create_task(handles[1].result())
+        await asked(log, 2)
+        client = await a._connect().client()
+        assert list(client._awaited) == [handles[1].run_id]
+        result.cancel()
+        await asyncio.gather(result, return_exceptions=True)
+        assert not client._awaited
+        assert len(client._ends) == 3
+    await a.close()
+
+
 @pytest.mark.parametrize("signals", [0, 1, 2])
 @pytest.mark.parametrize("partitions", [3, 4, 5, 6, 8, 12])
 async def test_runs_go_round_all_partitions_whatever_else_a_client_makes(

@@ -70,7 +70,6 @@ def test_what_is_mapped_has_its_room(small_disk: Path) -> None:
     (small_disk / "ballast").unlink()
     clock = SharedClock(shared)
     assert clock.stamp() <= clock.now()
-    clock.close()
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,44 @@ COMMANDS: dict[str, Body] = {
 CONFIG: Body = {
     "version": 3,
     "functions": [
-        {"id": "f", "triggers": ["user/*", "payment/done"], "code": "1", "handler": "f:on-failure"},
-        {"id": "f:on-failure", "triggers": [], "code": "1", "handler": None},
+        {
+            "id": "f",
+            "triggers": ["user/*", "payment/done"],
+            "code": "1",
+            "handler": "f:on-failure",
+            "conditions": [{"trigger": 1, "cel": "event.data.amount > 100"}, {"trigger": 1, "cel": ""}],
+            "schedules": [
+                {
+                    "id": "f 0 9 * * * Europe/Berlin",
+                    "cron": "0 9 * * *",
+                    "tz": "Europe/Berlin",
+                    "jitter": 60_000_000,
+                    "catch_up": "last",
+                    "overlap": "buffer",
+                }
+            ],
+        },
+        {
+            "id": "f:on-failure",
+            "triggers": [],
+            "code": "1",
+            "handler": None,
+            "conditions": [],
+            "schedules": [],
+        },
     ],
     "limits": {"inbox_max": 1_000, "of another version": 7},
+}
+TICKED: Body = {
+    "schedule": "f 0 9 * * * Europe/Berlin",
+    "function": "f",
+    "config": 3,
+    "from": T,
+    "to": T + 1,
+    "runs": [{"run": RUN, "at": T + 1, "event": EVENT}],
+    "waiting": [T + 1],
+    "cancel": "r",
+    "skipped": [{"event": "evt-0", "function": "f", "reason": "the run of the tick before goes on"}],
 }
 INGEST: Body = {
     "partition": 3,
@@ -175,7 +209,8 @@ def samples() -> Samples:
             {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]},
         ),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
-        "Config": ("Config", "the functions in force", CONFIG),
+        "Config.2": ("Config", "the functions in force, one under conditions", CONFIG),
+        "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
         "Level": ("Level", "a level is raised", {"level": 1}),
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
         "Released": ("Released", "an owner leaves", {"reason": "leave"}),
@@ -190,7 +225,7 @@ def samples() -> Samples:
             "what could not be read",
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
-        "Snapshot": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.2": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "PackedState": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {

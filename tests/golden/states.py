@@ -56,6 +56,7 @@ PARTITION: Body = {
     "unclean": True,
     "alone": "r1/charge",
     "forgotten": T - 1,
+    "schedules": [{"id": "f 0 9 * * * Europe/Berlin", "last": T, "run": RUN, "waiting": [T + 1]}],
 }
 LIVE: Body = {
     "id": RUN,

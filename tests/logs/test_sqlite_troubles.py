@@ -264,6 +264,20 @@ def test_a_wall_clock_that_is_set_back_stops_no_time(tmp_path: Path, monkeypatch
     assert one.now() == clocks.wall // 1_000 + 5
 
 
+def test_what_a_clock_has_shown_is_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that was due by `now` is not stamped before it, when the wall clock is set back just between the two."""
+    clocks = Clocks(monkeypatch)
+    clock = SharedClock(SharedDirectory(tmp_path / "x.db"))
+    clock.stamp()
+    clocks.go(1, wall_too=3_600)
+    shown = clock.now()
+    clocks.go(0, wall_too=-3_600)
+    assert clock.now() == shown
+    assert clock.stamp() == shown
+    clocks.go(8)
+    assert clock.now() - shown == 7_000_000
+
+
 def test_a_log_in_memory_goes_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = Clocks(monkeypatch)
     log = MemoryLog(1)

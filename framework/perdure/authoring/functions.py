@@ -19,11 +19,12 @@ from typing_extensions import TypeVar
 
 from perdure.authoring.annotations import target_of
 from perdure.authoring.contexts import annotated_models, context_fault
-from perdure.authoring.events import Event, Received, event_codec
+from perdure.authoring.cron import Cron
+from perdure.authoring.events import Event, Received, Tick, event_codec
 from perdure.authoring.names import INVOKED, function_id_fault
 from perdure.authoring.payloads import Codec, codec_for
 from perdure.authoring.retry import Retry, retry_of
-from perdure.authoring.triggers import Trigger, TriggerInput, event_types, triggers_of
+from perdure.authoring.triggers import If, On, Trigger, crons_of, event_types, triggers_of
 from perdure.core.ops import EventData
 from perdure.core.routing import matches
 from perdure.errors import UsageError
@@ -58,6 +59,7 @@ class Function(Generic[E, R_co]):
     body: Callable[[Any], Any]
     is_async: bool
     triggers: tuple[Trigger, ...]
+    crons: tuple[Cron, ...] = ()
     retry: Retry
     on_failure: Function[Any, Any] | None = None
     on_error: OnError = "fail"
@@ -93,7 +95,8 @@ class Function(Generic[E, R_co]):
 def make_function(
     body: Callable[[Any], Any],
     *,
-    on: TriggerInput | list[TriggerInput] | tuple[TriggerInput, ...] | None = None,
+    on: On = None,
+    if_: If | None = None,
     id: str | None = None,  # noqa: A002
     name: str | None = None,
     version: str | None = None,
@@ -105,9 +108,10 @@ def make_function(
 ) -> Function[Any, Any]:
     """The function that a body and its keywords declare.
 
-    `on` is an event name, an `Event` class, a `Trigger`, or a list of these; without it the function is only
-    started or invoked by name. The id defaults to the body's name with dashes. Raises UsageError for a body that
-    takes anything but one context, a bad id, and keywords that do not fit.
+    `on` is an event name, an `Event` class, a `Trigger`, a `Cron`, or a list of these; without it the function is only
+    started or invoked by name. `if_` is asked of whatever event starts it (see `Trigger`). The id defaults to the
+    body's name with dashes. Raises UsageError for a body that takes anything but one context, a bad id, and keywords
+    that do not fit.
     """
     where = _where(body)
     if isinstance(body, Function) or not callable(body):
@@ -121,8 +125,9 @@ def make_function(
     _check_text(what, name=name, version=version)
     if on_error not in ("fail", "pause"):
         raise UsageError(f'{what}: on_error={on_error!r}; use "fail" or "pause"')
-    triggers = triggers_of(on, what)
-    _check_context(body, _is_async(body), triggers, what)
+    crons, events = crons_of(on, what)
+    triggers = triggers_of(events, what, if_=if_)
+    _check_context(body, _is_async(body), triggers, crons, what)
     return Function(
         id=id,
         name=name or id,
@@ -130,13 +135,14 @@ def make_function(
         body=body,
         is_async=_is_async(body),
         triggers=triggers,
+        crons=crons,
         retry=retry_of(retries=retries, retry=retry, default=DEFAULT_RETRY, what=what),
         on_failure=None if on_failure is None else _handler(on_failure, id, version, what),
         on_error=on_error,
         kind=kind,
         code=version or _source_hash(body),
         where=where,
-        event_types=event_types(triggers),
+        event_types=event_types(_all_triggers(triggers, crons)),
     )
 
 
@@ -146,7 +152,7 @@ def check_function(function: Function[Any, Any]) -> None:
     Raises UsageError for a result, an event or a context that cannot be what the body is annotated with.
     """
     what = f"function {function.id!r} at {function.where}"
-    _check_context(function.body, function.is_async, function.triggers, what)
+    _check_context(function.body, function.is_async, function.triggers, function.crons, what)
     try:
         _ = function.codec
         for model in dict.fromkeys([*function.event_types.values(), *annotated_models(function.body)]):
@@ -220,10 +226,19 @@ def _check_signature(body: Callable[[Any], Any], what: str) -> None:
         ) from None
 
 
+def _all_triggers(triggers: tuple[Trigger, ...], crons: tuple[Cron, ...]) -> tuple[Trigger, ...]:
+    """A cron's event, too, is one that starts the function."""
+    return (*triggers, Trigger(Tick)) if crons else triggers
+
+
 def _check_context(
-    body: Callable[[Any], Any], is_async: bool, triggers: tuple[Trigger, ...], what: str
+    body: Callable[[Any], Any],
+    is_async: bool,
+    triggers: tuple[Trigger, ...],
+    crons: tuple[Cron, ...],
+    what: str,
 ) -> None:
-    if fault := context_fault(body, is_async=is_async, triggers=triggers):
+    if fault := context_fault(body, is_async=is_async, triggers=_all_triggers(triggers, crons)):
         raise UsageError(f"{what}: {fault}")
 
 

@@ -12,6 +12,24 @@ from perdure.errors import UsageError
 __all__ = ["Definition", "Registry"]
 
 
+class Asked(TypedDict):
+    """What a trigger asks of an event (`perdure.Condition`)."""
+
+    trigger: int
+    cel: str
+
+
+class Planned(TypedDict):
+    """When the clock starts a function (`perdure.Schedule`)."""
+
+    id: str
+    cron: str
+    tz: str
+    jitter: int
+    catch_up: str
+    overlap: str
+
+
 class Definition(TypedDict):
     """A function as the log knows it (`perdure.Definition`)."""
 
@@ -19,6 +37,8 @@ class Definition(TypedDict):
     triggers: list[str]
     code: str
     handler: str | None
+    conditions: list[Asked]
+    schedules: list[Planned]
 
 
 class Registry:
@@ -82,6 +102,24 @@ class Registry:
                 "triggers": [trigger.name for trigger in function.triggers],
                 "code": function.code,
                 "handler": None if function.on_failure is None else function.on_failure.id,
+                "conditions": [
+                    {"trigger": number, "cel": text}
+                    for number, trigger in enumerate(function.triggers)
+                    for text in dict.fromkeys(
+                        if_ if isinstance(if_, str) else "" for if_ in trigger.conditions
+                    )
+                ],
+                "schedules": [
+                    {
+                        "id": cron.id_of(function.id),
+                        "cron": cron.expression,
+                        "tz": cron.tz,
+                        "jitter": cron.jitter_us,
+                        "catch_up": cron.catch_up,
+                        "overlap": cron.overlap,
+                    }
+                    for cron in function.crons
+                ],
             }
             for function in sorted(self, key=lambda function: function.id)
         ]

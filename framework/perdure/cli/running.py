@@ -95,7 +95,7 @@ def worker(
 
         raise typer.Exit(run_workers(Workers(app, log, slots, drain_s, verbose, processes)))
     loaded = load(place)
-    how = Serving(log, slots, drain_s, brief=not verbose)
+    how = Serving(log, slots, drain_s, brief=not verbose, exits_held=True)
     printer = Printer(sys.stdout)
     printer.say(f"{printer.style('perdure worker', 'bold')} {app}")
     try:

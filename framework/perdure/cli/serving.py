@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure.app import App
+from perdure.authoring.functions import Function
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import counted, duration, error_line
@@ -35,6 +36,8 @@ class Serving:
     brief: bool = False
     strict: bool = False
     blocked_s: float = 5.0
+    exits_held: bool = False
+    """Whether it ends when its event loop does not come back; one under a debugger should not."""
 
 
 @asynccontextmanager
@@ -56,7 +59,11 @@ async def serving(
         tasks: list[asyncio.Task[None]] = []
         try:
             async with app.worker(
-                slots=how.slots, drain_timeout=how.drain_s, strict=how.strict, blocked_after=how.blocked_s
+                slots=how.slots,
+                drain_timeout=how.drain_s,
+                strict=how.strict,
+                blocked_after=how.blocked_s,
+                exit_when_held=how.exits_held,
             ) as engine:
                 sharing = loop.create_task(_tell_share(engine, printer, now, ready))
                 tasks = [sharing, loop.create_task(_tick(live))]
@@ -152,6 +159,9 @@ def functions_of(app: App) -> list[str]:
     shown = [function for function in app.functions if function.kind == "run"]
     width = max([len(function.id) for function in shown], default=0)
     return [
-        f"{function.id:<{width}}  ← {', '.join(trigger.name for trigger in function.triggers) or 'started by name'}"
-        for function in shown
+        f"{function.id:<{width}}  ← {', '.join(_starts(function)) or 'started by name'}" for function in shown
     ]
+
+
+def _starts(function: Function[Any, Any]) -> list[str]:
+    return [*(trigger.name for trigger in function.triggers), *map(str, function.crons)]

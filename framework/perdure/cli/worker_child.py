@@ -39,7 +39,7 @@ def main(fd: int, given: dict[str, Any]) -> int:
         tell_error(error)
         return NOT_LOADED
     _tell(supervisor, b"loaded\n")
-    how = Serving(given["log"], given["slots"], given["drain_s"], brief=not given["verbose"])
+    how = Serving(given["log"], given["slots"], given["drain_s"], brief=not given["verbose"], exits_held=True)
 
     async def until(engine: Engine) -> None:
         """The log has failed, or the supervisor is gone."""

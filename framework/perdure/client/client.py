@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
+from weakref import WeakValueDictionary
 
 from perdure.core import codec, ids, routing
 from perdure.core.facts import KIND, TRACE
@@ -39,7 +40,7 @@ class _Late(AppendFailed):
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class End:
     """The end of a run that is awaited here: all who wait for it share one question, under one command id."""
 
@@ -80,7 +81,11 @@ class Client:
         self._follower: Follower | None = None
         self._replies_end = 0
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
-        self._ends: dict[str, End] = {}
+        """Questions that are answered at once, by their command."""
+        self._ends: WeakValueDictionary[str, End] = WeakValueDictionary()
+        """Those that a handle has, or somebody waits for: of runs that were started and let go, nothing is kept."""
+        self._awaited: dict[str, End] = {}
+        """Those that somebody waits for."""
         self._sent: deque[tuple[float, Topic, asyncio.Future[int | LogError]]] = deque()
         """Appends that are perhaps not acknowledged, and until when they have to be; the oldest first."""
         self._looking: asyncio.TimerHandle | None = None
@@ -198,10 +203,8 @@ class Client:
         value = codec.encode("Command", command)
         await self._append(Topic.JOURNAL, partition, value, run_id, headers)
 
-    async def start_run(
-        self, run_id: str, function: str, event: EventData, tags: Mapping[str, str]
-    ) -> asyncio.Future[Reply]:
-        """Starts a run, durably; the future gets the answer at its end."""
+    async def start_run(self, run_id: str, function: str, event: EventData, tags: Mapping[str, str]) -> End:
+        """Starts a run, durably; its end, which counts as long as the caller holds it."""
         self._listen()
         known = self._ends.get(run_id)
         end = known or self._await_end(run_id)
@@ -210,11 +213,11 @@ class Client:
         try:
             await self._command(run_id, "StartRun", body, end.command, self.id, _headers("Command", event))
         except BaseException:
-            if known is None:
+            if known is None and not end.waiters:
                 self._forget_end(run_id, end)
             raise
         end.asked(asyncio.get_running_loop().time())
-        return end.answer
+        return end
 
     async def ask(self, run_id: str, *, value: str | None = None, timeout_s: float | None = 30.0) -> Reply:
         """What a run is like now, with one of its values. Asks again while nobody answers: maybe nobody leads yet.
@@ -235,15 +238,16 @@ class Client:
         finally:
             self._forget(command_id)
 
-    async def end_of(self, run_id: str, answer: asyncio.Future[Reply] | None) -> Reply:
-        """The answer at a run's end. `answer` is that of its start, when this client started it."""
-        if answer is not None and answer.done():
-            return _known(answer.result())
+    async def end_of(self, run_id: str, started: End | None) -> Reply:
+        """The answer at a run's end. `started` is what its start returned, when this client started it."""
+        if started is not None and started.answer.done():
+            return _known(started.answer.result())
         self._listen()
         end = self._ends.get(run_id) or self._await_end(run_id)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         end.waiters.append(waiter)
+        self._awaited[run_id] = end
         self._look_later()
         try:
             if not end.ask_at:
@@ -254,8 +258,11 @@ class Client:
             return _known(end.answer.result())
         finally:
             end.waiters.remove(waiter)
-            if not end.waiters and end.answer is not answer:
-                self._forget_end(run_id, end)
+            if not end.waiters:
+                if self._awaited.get(run_id) is end:
+                    del self._awaited[run_id]
+                if end is not started:
+                    self._forget_end(run_id, end)
 
     async def _ask_for_end(self, run_id: str, end: End) -> None:
         end.asked(asyncio.get_running_loop().time())
@@ -268,20 +275,17 @@ class Client:
     def _look(self) -> None:
         """Gives up on appends that are overdue, and asks again for ends that are."""
         loop, self._looking = asyncio.get_running_loop(), None
-        now, waited = loop.time(), False
+        now = loop.time()
         while self._sent and (self._sent[0][2].done() or now >= self._sent[0][0]):
             _, topic, done = self._sent.popleft()
             if not done.done():
                 done.set_result(_Late(topic))
-        for run_id, end in self._ends.items():
-            if not end.waiters:
-                continue
-            waited = True
+        for run_id, end in self._awaited.items():
             if end.ask_at and now >= end.ask_at:
                 task = loop.create_task(self._ask_again(run_id, end))
                 self._asking.add(task)
                 task.add_done_callback(self._asking.discard)
-        if waited or self._sent:
+        if self._awaited or self._sent:
             self._look_later()
 
     async def _ask_again(self, run_id: str, end: End) -> None:
@@ -294,18 +298,10 @@ class Client:
             end.wake(error)
 
     def _await_end(self, run_id: str) -> End:
-        command_id = self.make_id()
-        end = self._ends[run_id] = End(command_id, self._expect(command_id))
-
-        def answered(_answer: asyncio.Future[Reply]) -> None:
-            self._forget_end(run_id, end)
-            end.wake()
-
-        end.answer.add_done_callback(answered)
+        end = self._ends[run_id] = End(self.make_id(), asyncio.get_running_loop().create_future())
         return end
 
     def _forget_end(self, run_id: str, end: End) -> None:
-        self._forget(end.command)
         if self._ends.get(run_id) is end:
             del self._ends[run_id]
 
@@ -330,7 +326,14 @@ class Client:
 
     def take(self, reply: Reply) -> None:
         """An answer arrived, through the log or from an owner in this process."""
-        answer = self._waiting.pop(reply["command"], None)
+        command, run_id = reply["command"], reply["run"]
+        end = self._ends.get(run_id)
+        if end is not None and end.command == command:
+            self._forget_end(run_id, end)
+            end.answer.set_result(reply)
+            end.wake()
+            return
+        answer = self._waiting.pop(command, None)
         if answer is not None and not answer.done():
             answer.set_result(reply)
 
@@ -352,14 +355,18 @@ class Client:
         if self._producer is not None:
             self._producer.close()
             self._producer = None
-        for answer in self._waiting.values():
+        ends = list(self._ends.values())
+        for answer in (*self._waiting.values(), *(end.answer for end in ends)):
             if not answer.done():
                 answer.set_exception(
                     PerdureError("the connection to the log was closed while an answer was awaited")
                 )
                 answer.exception()  # nobody may be waiting any more
+        for end in ends:
+            end.wake()
         self._waiting.clear()
         self._ends.clear()
+        self._awaited.clear()
 
 
 def _headers(kind: str, event: EventData) -> Mapping[str, bytes]:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from perdure.authoring.names import text_fault
 from perdure.authoring.payloads import Codec
-from perdure.client.client import Client, Reply
+from perdure.client.client import Client, End, Reply
 from perdure.core import payload
 from perdure.core.durations import Duration, to_us
 from perdure.core.limits import Limits
@@ -28,13 +28,13 @@ class Handle(Generic[R]):
         connect: Connect,
         codec: Codec[R],
         limits: Limits,
-        answer: asyncio.Future[Reply] | None = None,
+        started: End | None = None,
     ) -> None:
         self.run_id = run_id
         self._connect = connect
         self._codec = codec
         self._limits = limits
-        self._answer = answer
+        self._started = started
 
     def __repr__(self) -> str:
         return f"<Handle of run {self.run_id}>"
@@ -56,7 +56,7 @@ class Handle(Generic[R]):
         return self._codec.decode(reply["result"])
 
     async def _end(self) -> Reply:
-        return await (await self._connect()).end_of(self.run_id, self._answer)
+        return await (await self._connect()).end_of(self.run_id, self._started)
 
     async def _end_within(self, timeout: Duration) -> Reply:
         try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Read", "Write", "long", "reader", "writer"]
+__all__ = ["Read", "Write", "items", "long", "reader", "writer"]
 
 Write = Callable[[list[bytes], Any], None]
 """Appends the parts of a value to a list."""
@@ -24,21 +24,23 @@ Schema = Any
 
 _SHORT = 8_192
 _LONG_BYTES_MAX = 10
+_TWO_BYTES = 1 << 14
+
+# Numbers are written two bytes at a time: those at the end, and those that others follow.
+_last = [bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(_TWO_BYTES)]
+_followed = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(_TWO_BYTES)]
+_longs = _last[::2]
 
 
 def _long(number: int) -> bytes:
     if not -(2**63) <= number < 2**63:
         raise ValueError(f"{number} is no 64-bit integer")
     number = number << 1 if number >= 0 else (-number << 1) - 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_longs = [_long(number) for number in range(_SHORT)]
+    out = b""
+    while number >= _TWO_BYTES:
+        out += _followed[number & (_TWO_BYTES - 1)]
+        number >>= 14
+    return out + _last[number]
 
 
 def long(number: int) -> bytes:
@@ -46,16 +48,60 @@ def long(number: int) -> bytes:
     return _longs[number] if 0 <= number < _SHORT else _long(number)
 
 
-def _wide(source: bytes, at: int) -> tuple[int, int]:
-    """The whole zigzag number whose first byte, before `at`, says that it goes on; and the place behind it."""
-    number, shift = source[at - 1] & 0x7F, 7
-    for at in range(at, at + _LONG_BYTES_MAX - 1):  # noqa: B020 - from there on
-        byte = source[at]
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at + 1
-        shift += 7
-    raise ValueError("a number of more than 64 bits")
+def _making_wide() -> Callable[[bytes, int], tuple[int, int]]:
+    """The whole zigzag number whose first byte, before a place, says that it goes on; and the place behind it.
+
+    Made for each length: times are numbers of eight bytes, and a loop over these takes half as long again.
+    """
+    lines, excess = ["def wide(source, at):", " number = source[at - 1]"], 0
+    for place in range(_LONG_BYTES_MAX - 1):
+        shift = 7 * place
+        excess += 0x80 << shift  # of the byte before, which says that this one follows
+        lines += [
+            f" byte = source[at + {place}]",
+            f" if byte < 128: return number + (byte << {shift + 7}) - {excess}, at + {place + 1}",
+            f" number += byte << {shift + 7}",
+        ]
+    lines.append(" raise ValueError('a number of more than 64 bits')")
+    scope: dict[str, Any] = {}
+    exec("\n".join(lines), scope)  # noqa: S102 - nothing of it comes from outside
+    return scope["wide"]
+
+
+_wide = _making_wide()
+
+
+def _number(source: bytes, at: int) -> tuple[int, int]:
+    """The int or long at a place, and the place behind it."""
+    number = source[at]
+    at += 1
+    if number > 127:
+        number, at = _wide(source, at)
+    return number >> 1 ^ -(number & 1), at
+
+
+def _count(source: bytes, at: int) -> tuple[int, int]:
+    """How many items follow in an array, and the place of the first; 0 at its end."""
+    count, at = _number(source, at)
+    if count < 0:  # a block that says its size
+        count, (_, at) = -count, _number(source, at)
+    if count > len(source) - at:
+        raise ValueError("more items than bytes")
+    return count, at
+
+
+def items(read: Read, source: bytes, at: int, values: list[Any], parts: list[bytes] | None = None) -> int:
+    """Reads the array that begins at a place, and returns the place behind it. `parts` gets the bytes of each item."""
+    count, at = _count(source, at)
+    while count:
+        for _ in range(count):
+            value, end = read(source, at)
+            values.append(value)
+            if parts is not None:
+                parts.append(source[at:end])
+            at = end
+        count, at = _count(source, at)
+    return at
 
 
 def writer(schema: Schema, named: Mapping[str, Schema]) -> Write:

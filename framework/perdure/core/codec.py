@@ -4,6 +4,9 @@ A value is `C3 01`, the schema's CRC-64-AVRO fingerprint (little endian), and th
 (Avro specification, "Single-object encoding"). Members of a union are `(name, fields)` on both sides: writing with the
 name spares the search for the member that fits, reading with it spares us the guess. fastavro reads the schemas; what
 reads and writes by them is made in `avro`.
+
+A record that got another form is still read: what it was lies in `schemas/superseded`, each whole in one file, and is
+resolved to what it is now (Avro specification, "Schema Resolution").
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import fastavro
 import fastavro.schema
 
 from perdure.core import avro
@@ -22,7 +27,7 @@ from perdure.errors import EncodingError
 NAMESPACE = "perdure"
 RECORDS = (
     "Event", "Claim", "Commit", "Ingest", "Due", "Config", "Level", "Snapshotted", "Released", "Resumed", "Scanned",
-    "Message", "Command", "Reply", "DeadLetter", "Snapshot", "PackedState", "Fired",
+    "Message", "Command", "Ticked", "Reply", "DeadLetter", "Snapshot", "PackedState", "Fired",
 )  # fmt: skip
 """The records that stand alone in the log; every other schema is a part of one of these."""
 
@@ -53,14 +58,28 @@ def schema_folder() -> Path:
 def schema(name: str) -> Schema:
     """The schema of a record by its short name, e.g. `Commit`."""
     parsed = fastavro.schema.load_schema(str(schema_folder() / f"{NAMESPACE}.{name}.avsc"))
-    canonical = fastavro.schema.to_parsing_canonical_form(parsed)
-    fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-    return Schema(name, parsed, MARKER + fingerprint)
+    return Schema(name, parsed, MARKER + _fingerprint(parsed))
 
 
 @cache
 def _by_prefix() -> Mapping[bytes, Schema]:
     return {s.prefix: s for s in map(schema, RECORDS)}
+
+
+@cache
+def _superseded() -> Mapping[bytes, Schema]:
+    """What records were before, by the prefix of their values."""
+    found: dict[bytes, Schema] = {}
+    for path in sorted(schema_folder().glob(f"superseded/{NAMESPACE}.*.avsc")):
+        parsed: Any = fastavro.schema.load_schema(str(path))
+        prefix = MARKER + _fingerprint(parsed)
+        found[prefix] = Schema(parsed["name"].removeprefix(f"{NAMESPACE}."), parsed, prefix)
+    return found
+
+
+def _fingerprint(parsed: Any) -> bytes:
+    canonical = fastavro.schema.to_parsing_canonical_form(parsed)
+    return bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 
 
 @cache
@@ -112,6 +131,23 @@ def encode_commit(body: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
         raise EncodingError(f"a Commit record does not fit its schema: {_said(error)}") from error
 
 
+def decode_parted(value: bytes) -> tuple[str, dict[str, Any], list[bytes] | None]:
+    """`decode`, and of a `Commit` the bytes of each of its changes as they lie in the value: whoever keeps a history
+    need not write again what it has read."""
+    commit = schema("Commit")
+    if value[:_PREFIX_BYTES] != commit.prefix:
+        return (*decode(value), None)
+    changes: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    try:
+        end = avro.items(_reader("Change"), value, _PREFIX_BYTES, changes, parts)
+        acks: list[dict[str, Any]] = []
+        _whole(value, avro.items(_reader("Ack"), value, end, acks))
+    except Exception as error:
+        raise EncodingError(f"a Commit record is corrupt: {type(error).__name__}: {error}") from error
+    return commit.name, {"changes": changes, "acks": acks}, parts
+
+
 def parts_of(commit: Mapping[str, Any]) -> list[bytes]:
     """The bytes of each change of a commit that somebody else encoded."""
     return encode_commit({"changes": commit["changes"], "acks": ()})[1]
@@ -152,6 +188,25 @@ def form(name: str) -> bytes:
     return schema(name).prefix[len(MARKER) :]
 
 
+def _resolved(was: Schema, value: bytes) -> dict[str, Any]:
+    """The body of a record of a form that is superseded, as it would be written now."""
+    source = BytesIO(value)
+    source.seek(_PREFIX_BYTES)
+    read = cast("Any", fastavro).schemaless_reader  # its stream has no type
+    try:
+        body: Any = read(
+            source,
+            was.parsed,
+            schema(was.name).parsed,
+            return_record_name=True,
+            return_record_name_override=True,
+        )
+        _whole(value, source.tell())
+    except Exception as error:
+        raise EncodingError(f"a {was.name} record is corrupt: {type(error).__name__}: {error}") from error
+    return body
+
+
 def _whole(value: bytes, end: int) -> None:
     if end > len(value):
         raise ValueError("it ends too early")
@@ -163,6 +218,9 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     """The record's short name and its body. Raises EncodingError for anything that is not a whole, known record."""
     found = _by_prefix().get(value[:_PREFIX_BYTES])
     if found is None:
+        found = _superseded().get(value[:_PREFIX_BYTES])
+        if found is not None:
+            return found.name, _resolved(found, value)
         what = "of an unknown type or version" if value[:2] == MARKER else "not in single-object encoding"
         raise EncodingError(f"the value is {what}: {value[:_PREFIX_BYTES].hex()}")
     try:

@@ -92,4 +92,24 @@ class Configured:
     version: int
 
 
-Effect = Activate | Arm | Send | Ended | Answer | Claimed | Delayed | TimerDue | Search | Bury | Configured
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Ticks of a schedule were decided on."""
+
+    schedule: str
+
+
+Effect = (
+    Activate
+    | Arm
+    | Send
+    | Ended
+    | Answer
+    | Claimed
+    | Delayed
+    | TimerDue
+    | Search
+    | Bury
+    | Configured
+    | Ticked
+)

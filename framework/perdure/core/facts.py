@@ -101,10 +101,10 @@ def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) 
     stamp = unpack_stamp(headers.get(STAMP))
     channel = unpack_channel(headers.get(CHANNEL))
     try:
-        kind, body = codec.decode(value)
+        kind, body, parts = codec.decode_parted(value)
     except EncodingError as error:
         body = {"reason": str(error), "needs": unpack_needs(headers.get(NEEDS))}
         return Fact(offset, ts, UNDECODABLE, body, stamp, value, channel)
     if kind == "Level":
         body["needs"] = unpack_needs(headers.get(NEEDS))
-    return Fact(offset, ts, kind, body, stamp, value, channel)
+    return Fact(offset, ts, kind, body, stamp, value, channel, parts)

@@ -39,6 +39,9 @@ class Limits:
     """Callbacks of the run's event loop in one turn; more, and the turn does not settle."""
     turn_time_max: int = 10 * SECOND_US
     """How long an `async def` body may compute in one turn (µs); all other runs of its worker wait meanwhile."""
+    held_time_max: int = 5 * MINUTE_US
+    """How long one step or body may hold the event loop of a process that is a worker and nothing else (µs): then the
+    process ends with exit code 70. 0: for ever."""
     run_ops_max: int = 50_000
     run_bytes_max: int = 32 * MB
     """A run's history, in ops and bytes."""
@@ -79,6 +82,10 @@ class Limits:
     armed_paths_max: int = 1_000
     delayed_events_max: int = 100_000
     """Events with a time in the future, per partition; past it, ingest waits until some have come due."""
+    ticks_waiting_max: int = 100
+    """Ticks of a schedule that wait for the run of the one before (`overlap="buffer"`)."""
+    ticks_missed_max: int = 1_000
+    """Ticks of a schedule that are made up for when no worker was there for them; of more, the newest."""
     watchers_max: int = 64
     """Clients that wait for one run."""
     resident_runs_max: int = 20_000

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from perdure.core import ids
 
@@ -43,6 +42,11 @@ def cell_partition(name: str, path: str, value: bytes, partitions: int) -> int:
     return partition_of(f"cell:{name}|{path}|{value.decode(errors='backslashreplace')}", partitions)
 
 
+def schedule_partition(schedule: str, partitions: int) -> int:
+    """The partition where a schedule lives, and the runs that it starts."""
+    return partition_of(f"schedule:{schedule}", partitions)
+
+
 def event_partition(key: str, partitions: int) -> int:
     """The partition of the events topic for an event's key."""
     return partition_of(f"event:{key}", partitions)
@@ -59,11 +63,6 @@ def matches(pattern: str, name: str) -> bool:
         prefix = pattern[:-1]
         return name.startswith(prefix) and len(name) > len(prefix)
     return pattern == name
-
-
-def started_by(name: str, functions: Iterable[Mapping[str, Any]]) -> Sequence[str]:
-    """The ids of the functions that an event of this name starts, each once, in their order."""
-    return [f["id"] for f in functions if any(matches(p, name) for p in f["triggers"])]
 
 
 def journal_target(partition: int) -> str:

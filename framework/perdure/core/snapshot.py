@@ -17,7 +17,7 @@ from perdure.core.fold import LEVEL, aging, too_new
 from perdure.core.ids import GENERATED
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.roster import Shelf
-from perdure.core.state import Cell, CellKey, PartitionState, Run, Scan
+from perdure.core.state import Cell, CellKey, PartitionState, Run, Scan, Schedule
 from perdure.errors import EncodingError, LevelTooNew
 
 __all__ = ["Restoring", "SnapshotCut", "cell_body", "partition_body", "restore", "run_body", "take"]
@@ -280,6 +280,10 @@ def partition_body(state: PartitionState) -> Body:
         "unclean": state.unclean,
         "alone": state.alone,
         "forgotten": state.forgotten,
+        "schedules": [
+            {"id": i, "last": s.last, "run": s.run, "waiting": list(s.waiting)}
+            for i, s in state.schedules.items()
+        ],
     }
 
 
@@ -314,6 +318,8 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
     state.ended = deque((ended["time"], ended["name"]) for ended in body["ended"])
     state.armed = {(a["name"], a["path"]): a["since"] for a in body["armed"]}
     state.announced = {(a["name"], a["path"]): a["since"] for a in body["announced"]}
+    for s in body["schedules"]:
+        state.schedules[s["id"]] = Schedule(s["last"], s["run"], s["waiting"])
     for s in body["scans"]:
         state.scans[s["id"]] = Scan(s["name"], s["path"], s["value"], s["since"], s["cursor"], s["to"])
     return state

@@ -49,6 +49,18 @@ __all__ = [
 ]
 
 
+@dataclass(slots=True)
+class Schedule:
+    """What starts a function by the clock, and lives in this partition."""
+
+    last: int
+    """Up to then all of its ticks are decided on (µs)."""
+    run: str = ""
+    """The newest run that it started."""
+    waiting: list[int] = field(default_factory=list[int])
+    """Ticks (µs) that start when that has ended."""
+
+
 class Cut(Protocol):
     """A snapshot being taken of a state that goes on changing (A10)."""
 
@@ -117,6 +129,7 @@ class PartitionState:
     for it."""
     armed: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     announced: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    schedules: dict[str, Schedule] = field(default_factory=dict[str, Schedule])
     scans: dict[int, Scan] = field(default_factory=dict[int, Scan])
     scan_next: int = 0
     sets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])

@@ -11,6 +11,7 @@ from perdure.engine.keeping import Keeping
 from perdure.engine.life import Life
 from perdure.engine.residents import Residents
 from perdure.engine.router import Router
+from perdure.engine.schedules import Schedules
 from perdure.engine.searches import Searches
 from perdure.engine.services import Services
 from perdure.engine.snapshots import Snapshots
@@ -38,6 +39,7 @@ class Lead:
         self.residents = Residents(self.life)
         self.router = Router(self.life)
         self.searches = Searches(self.life)
+        self.schedules = Schedules(self.life)
         self.snapshots = Snapshots(self.life)
         self.keeping = Keeping(self.life)
         self.firing = Firing(self.life, self._fire)
@@ -51,6 +53,7 @@ class Lead:
         self.router.begin()
         self.life.outbox.resend()
         self.searches.begin()
+        self.schedules.begin()
         self.snapshots.begin()
         self.residents.begin()
 
@@ -71,6 +74,7 @@ class Lead:
             self.life.resting = True
             self.life.timers.close()
             self.router.close()
+            self.schedules.close()
             self.snapshots.close()
             self.residents.close()
             self.firing.close()
@@ -96,6 +100,7 @@ class Lead:
             case effects.Ended(run):
                 self.residents.ended(run)
                 self.life.replies.ended(run)
+                self.schedules.ended(run)
             case effects.Answer(client, command, run, value):
                 self.life.replies.answer(client, command, run, value)
             case effects.Delayed(due):
@@ -107,6 +112,9 @@ class Lead:
             case effects.Configured():
                 self.router.configured()
                 self.residents.retry_absent()
+                self.schedules.configured()
+            case effects.Ticked(schedule):
+                self.schedules.ticked(schedule)
             case effects.Bury(offset, reason):
                 self.life.replies.bury(Topic.JOURNAL, offset, reason)
             case effects.Claimed():

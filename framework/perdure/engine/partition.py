@@ -22,6 +22,10 @@ from perdure.logs.contract import Entry, Producer, Topic, check_whole
 
 RECLAIM_PAUSE_US = 200_000
 RELEASE_TIMEOUT_S = 3.0
+LONG_READ_ENTRIES = 5_000
+"""With more to read than this, a partition waits for its turn."""
+LONG_READ_US = 10_000_000
+"""How long others wait for one that reads; it may be one of which nothing comes."""
 
 
 class _ShelfLost(Exception):
@@ -40,6 +44,7 @@ class Partition:
         self._catch_up_to = 0
         self._claiming: tuple[bytes, Producer] | None = None
         self._following = False
+        self._reads_alone = False
         self._failures = 0
         self._gone = False
         self._append_failures = 0
@@ -76,6 +81,7 @@ class Partition:
         except LevelTooNew as error:
             self._leave_alone(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, a partition that is held has to be led
+            self._let_others_read()
             if self._gone:
                 return
             services, clock = self._services, self._services.clock
@@ -121,8 +127,11 @@ class Partition:
                 f" log says that there were {log.generations[0]} at first. They would be looked for elsewhere, so it is"
                 " left alone: has the number of partitions of events been changed by hand?"
             )
+        if end - self._position > LONG_READ_ENTRIES:
+            await self._wait_to_read()
         if self._gone:
             self._let_state_go()
+            self._let_others_read()
             return
         self._catch_up_to = end
         self._following = True
@@ -134,6 +143,17 @@ class Partition:
             # The last offsets may hold nothing that is ever read, so that nothing comes which could be waited for.
             # Who claims before it has read everything leads when it has: its claim lies behind all of it.
             self._claim_later()
+
+    async def _wait_to_read(self) -> None:
+        services = self._services
+        await services.long_reads.acquire()
+        self._reads_alone = True
+        services.clock.call_at(services.clock.now() + LONG_READ_US, self._let_others_read)
+
+    def _let_others_read(self) -> None:
+        if self._reads_alone:
+            self._reads_alone = False
+            self._services.long_reads.release()
 
     # ------------------------------------------------------------------ claims
 
@@ -189,6 +209,7 @@ class Partition:
                 self._tail_bytes,
             )
             self.lead.begin()
+            self._let_others_read()
         else:
             self._claim_later()
 
@@ -330,6 +351,7 @@ class Partition:
     def close(self) -> None:
         """Stops at once."""
         self._gone = True
+        self._let_others_read()
         self._depose()
         self._spill.close()
         self._let_state_go()

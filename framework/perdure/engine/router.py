@@ -9,13 +9,15 @@ from dataclasses import replace
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Fact
+from perdure.core.matching import Matching
 from perdure.engine.arriving import Arrivals, incoming
 from perdure.engine.life import Life
-from perdure.errors import LogError
+from perdure.errors import LogError, UsageError
 from perdure.logs.contract import Entry, Topic
 
 DUE_EVENTS_MAX = 512
 BACKPRESSURE_US = 20_000
+UNABLE_US = 1_000_000
 
 
 class Router:
@@ -34,6 +36,8 @@ class Router:
         self._configuring = 0
         self._due_in_flight = False
         self._crowded = False
+        self._unable = 0
+        """The config by which this process cannot route, and has said so."""
 
     def begin(self) -> None:
         state = self._life.state
@@ -90,10 +94,15 @@ class Router:
         if not batch:
             self._later()
             return
+        matching = self._matching()
+        if matching is None:
+            return
         self._in_flight = len(batch)
         services = self._life.services
         while not self._life.append(
-            "Ingest", decide.ingest(state, batch, services.app, services.log.generations), self._read
+            "Ingest",
+            decide.ingest(state, batch, services.app, services.log.generations, matching),
+            self._read,
         ):
             # Beside the events it names starts and paths, so that its size is known only now.
             if len(batch) == 1:
@@ -103,6 +112,19 @@ class Router:
                 self._ahead[0] = batch[0] = replace(first, event=None, reason=reason)
             batch = batch[: max(len(batch) // 2, 1)]
             self._in_flight = len(batch)
+
+    def _matching(self) -> Matching | None:
+        """The table of the partition's config; None when this process cannot tell what events start."""
+        services, state = self._life.services, self._life.state
+        try:
+            return services.triggering.of(state.config)
+        except UsageError as error:
+            if self._unable != state.config["version"]:
+                self._unable = state.config["version"]
+                where = f"events of partition {state.number} wait for a worker that can tell what they start"
+                services.trouble(where, error)
+            self._later(UNABLE_US)
+            return None
 
     def _batch(self) -> list[Incoming]:
         limits = self._life.services.limits
@@ -152,11 +174,11 @@ class Router:
         life, limits = self._life, self._life.services.limits
         return life.outbox.depth() > limits.outbox_max or life.services.overloaded()
 
-    def _later(self) -> None:
+    def _later(self, pause_us: int = BACKPRESSURE_US) -> None:
         if not self._waiting:
             self._waiting = True
             clock = self._life.services.clock
-            clock.call_at(clock.now() + BACKPRESSURE_US, self._again)
+            clock.call_at(clock.now() + pause_us, self._again)
 
     def _again(self) -> None:
         self._waiting = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from perdure.authoring.functions import Function
@@ -12,6 +13,7 @@ from perdure.core.limits import Limits
 from perdure.engine.clock import Clock
 from perdure.engine.schemas import Schemas
 from perdure.engine.suspects import Suspects
+from perdure.engine.triggering import Triggering
 from perdure.execution.ports import Steps
 from perdure.logs.contract import Log, Member, Producer, Topic
 from perdure.observability.observer import Observers
@@ -37,10 +39,14 @@ class Services:
     """Clients in this process, by id: they are answered without the log."""
     schemas: Schemas = field(default_factory=Schemas)
     suspects: Suspects = field(default_factory=Suspects)
+    triggering: Triggering = field(init=False)
     member: Member | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     snapshotting: int = 0
     """Partitions of which a snapshot is being taken. They take turns: each is in memory as a whole meanwhile."""
+    long_reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
+    """Who reads a long journal holds it until it leads: read one after the other, the first one goes on far sooner than
+    if all were read at once, and the last one no later."""
     running: int = 0
     """Attempts handed to the worker and not finished."""
     swept: int = 0
@@ -54,6 +60,9 @@ class Services:
     """Stands between the engine and its producers: tests count and fail appends there."""
     on_configured: Callable[[int, int], None] | None = None
     on_trouble: Callable[[str, BaseException], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.triggering = Triggering(self.functions)
 
     def producer(self) -> Producer:
         """A new producer instance."""

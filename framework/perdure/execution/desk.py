@@ -245,7 +245,7 @@ class LoopDesk(Desk):
 
     def __init__(self, function: Function[Any, Any], start: RunStart, limits: Limits, **more: Any) -> None:
         super().__init__(function, start, limits, **more)
-        self.loop = RunLoop(start.run_id, self, callbacks_max=limits.turn_callbacks_max)
+        self.loop = RunLoop(start.run_id, start.function_id, self, callbacks_max=limits.turn_callbacks_max)
 
     def here(self) -> RunTask | Scope:
         loop = self.loop

@@ -69,12 +69,13 @@ class _Nobody:
 class RunLoop(RefusingLoop):
     """The event loop of one run; see the module."""
 
-    def __init__(self, run_id: str, keeper: Keeper, *, callbacks_max: int) -> None:
+    def __init__(self, run_id: str, function: str, keeper: Keeper, *, callbacks_max: int) -> None:
         self.dead = False
         self.turn = 0
         self.stopped_at: str | None = None
         self.callbacks = Scope("c")
         self._run_id = run_id
+        self._function = function
         self._keeper = keeper
         self._ready: deque[ReadyHandle | PlainTimer] = deque()
         self._number = hash_base(run_id)
@@ -148,7 +149,7 @@ class RunLoop(RefusingLoop):
         )
 
     def __str__(self) -> str:
-        return f"the body of run {self._run_id}"
+        return f"the body of run {self._run_id} of {self._function}"
 
     def wake(self, handle: PlainTimer) -> None:
         """A timer was recorded as fired: its callback is ready."""

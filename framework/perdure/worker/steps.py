@@ -79,7 +79,7 @@ class LocalSteps:
         self._turners = Threads(_bound("turn_threads_max", turn_threads_max, 1), "perdure-turn")
         self._turns = 0
         self._children = Children()
-        self._watchdog = Watchdog(blocked_s, self._suspect, lambda: len(self._tasks))
+        self._watchdog = Watchdog(blocked_s, self.on_loop, lambda: len(self._tasks))
         self._guard = TurnGuard(limits.turn_time_max / 1e6, blocked_s)
         self._draining = False
         self._quiet: asyncio.Future[None] | None = None
@@ -377,11 +377,10 @@ class LocalSteps:
         if self._quiet is not None and not self._slots.running and not self._turns and not self._quiet.done():
             self._quiet.set_result(None)
 
-    def _suspect(self) -> str | None:
-        """The step whose code is on the loop now. From the watchdog's thread."""
+    def on_loop(self) -> Job | None:
+        """The attempt whose code is on the loop now. From any thread."""
         task = asyncio.current_task(self._loop)
-        job = self._tasks.get(task) if task is not None else None
-        return None if job is None else str(job)
+        return self._tasks.get(task) if task is not None else None
 
 
 _nothing: Final = nullcontext()

@@ -29,7 +29,7 @@ class Watchdog:
     """
 
     def __init__(
-        self, blocked_s: float, suspect: Callable[[], str | None], running: Callable[[], int]
+        self, blocked_s: float, suspect: Callable[[], object | None], running: Callable[[], int]
     ) -> None:
         self.armed = False
         self._blocked_s = blocked_s

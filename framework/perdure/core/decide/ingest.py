@@ -8,6 +8,7 @@ from typing import Any
 
 from perdure.core import paths, routing
 from perdure.core.fold import aging
+from perdure.core.matching import Matching
 from perdure.core.ops import EventData
 from perdure.core.state import PartitionState, Scan
 from perdure.errors import EncodingError
@@ -30,14 +31,22 @@ class Incoming:
 
 
 def ingest(
-    state: PartitionState, batch: Sequence[Incoming], app: str = "", generations: Sequence[int] = ()
+    state: PartitionState,
+    batch: Sequence[Incoming],
+    app: str = "",
+    generations: Sequence[int] = (),
+    matching: Matching | None = None,
 ) -> Body:
     """The `Ingest` record that routes a batch under the partition's config. Batches are contiguous and not empty.
+
+    `matching` is the table of that config's functions; without it one is made, which serves those that ask for nothing
+    but names and equalities.
 
     Apps that share events get runs of different ids for one event (A12). `generations`: of the journal's partitions,
     over which runs are spread; none are as the first alone.
     """
-    routing_ = _Routing(state, app, generations or (state.partitions,))
+    matching = matching or Matching(state.config["functions"])
+    routing_ = _Routing(state, app, generations or (state.partitions,), matching)
     for entry in batch:
         routing_.take(entry)
     return routing_.body(batch)
@@ -46,8 +55,11 @@ def ingest(
 class _Routing:
     """The record in the making."""
 
-    def __init__(self, state: PartitionState, app: str, generations: Sequence[int]) -> None:
+    def __init__(
+        self, state: PartitionState, app: str, generations: Sequence[int], matching: Matching
+    ) -> None:
         self._state = state
+        self._matching = matching
         self._app = app
         self._generations = generations
         self._events: list[Body] = []
@@ -67,15 +79,20 @@ class _Routing:
             self._lost += bool(entry.reason)
             return
         state = self._state
-        functions = routing.started_by(event["name"], state.config["functions"])
+        matched = self._matching.match(event)
+        functions = matched.functions
         delayed = event["ts"] > entry.ts
         pairings = [] if delayed else pair(state, event)
-        if not (functions or pairings or delayed):
+        if not (functions or pairings or delayed or matched.failed):
             return
         if event["id"] in self._ids or aging.is_known(state, event["id"], entry.ts):
             reason = "an event of this id was routed before"
             self._skipped += [{"event": event["id"], "function": f, "reason": reason} for f in functions]
             return
+        self._skipped += [
+            {"event": event["id"], "function": function, "reason": reason}
+            for function, reason in matched.failed
+        ]
         self._ids.add(event["id"])
         index = len(self._events)
         self._events.append({"offset": entry.offset, "time": entry.ts, "event": event})

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import codec, effects, ids
 from perdure.core.facts import UNDECODABLE, Fact
-from perdure.core.fold import aging, channels, commands, messages, runs
+from perdure.core.fold import aging, channels, commands, messages, runs, schedules
 from perdure.core.ops import ENDS, Op
 from perdure.core.state import PartitionState
 from perdure.errors import LevelTooNew
@@ -201,8 +201,13 @@ def _config(state: PartitionState, fact: Fact) -> str | None:
     state.config = fact.body
     if not state.own_limits:
         state.limits = state.limits.folding(fact.body.get("limits", {}))
+    schedules.configured(state, fact.body["functions"], fact.ts)
     state.effects.append(effects.Configured(fact.body["version"]))
     return None
+
+
+def _ticked(state: PartitionState, fact: Fact) -> str | None:
+    return schedules.ticked(state, fact) if _owned(state, fact) else "tick of a former owner"
 
 
 def _level(state: PartitionState, fact: Fact) -> str | None:
@@ -308,6 +313,7 @@ _RECORDS: dict[str, Callable[[PartitionState, Fact], str | None]] = {
     "Scanned": _scanned,
     "Config": _config,
     "Level": _level,
+    "Ticked": _ticked,
     "Snapshotted": _snapshotted,
     "Released": _released,
     "Resumed": _resumed,

@@ -75,8 +75,15 @@ class Committer:
     own.
     """
 
-    def __init__(self, settings: Settings, shared: SharedDirectory, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        shared: SharedDirectory,
+        clock: SharedClock,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.tails = Tails()
+        self._clock = clock
         self.bridge = Bridge(loop)
         with contextlib.ExitStack() as undo:  # what is open already, when the next cannot be
             self.bell = Doorbell(shared.bells)
@@ -91,8 +98,6 @@ class Committer:
             undo.callback(self.membership.close)
             self._queue = WriterQueue(shared)
             undo.callback(self._queue.close)
-            self._clock = SharedClock(shared)
-            undo.callback(self._clock.close)
             self._watermark = Watermark(shared, settings.full)
             undo.callback(self._watermark.close)
             self._connection = files.connect(settings.path, settings.full)
@@ -368,7 +373,6 @@ class Committer:
         self.bell.close()
         self._connection.close()
         self._queue.close()
-        self._clock.close()
         self._watermark.close()
         os.close(self._wake_fd)
         with contextlib.suppress(RuntimeError):

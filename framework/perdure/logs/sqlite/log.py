@@ -107,7 +107,7 @@ class SqliteLog:
             self._partitions = settings.partitions
             self._submitted_bytes = 0
             try:
-                self._committer = Committer(settings, shared, loop)
+                self._committer = Committer(settings, shared, self._clock, loop)
             except BaseException:
                 self._close_file()
                 raise

@@ -155,6 +155,8 @@ class SharedClock:
                 with contextlib.suppress(OSError):
                     other.unlink()  # of an earlier start
         self._last = shared.map(name, _U64.size)
+        self._shown = 0
+        """The same number, by what this process has been shown without a stamp."""
 
     def _slow(self) -> int:
         return steady_us(time.monotonic_ns()) if self._ticks else 0
@@ -162,15 +164,15 @@ class SharedClock:
     def now(self) -> int:
         # Asked ten times for each run, so that calls are saved here.
         wall = time.time_ns() // 1_000
-        base = _base_of(self._last)[0]
-        if self._ticks:
-            base += time.monotonic_ns() * KEPT // TICKS
-        return max(wall, base)
+        slow = time.monotonic_ns() * KEPT // TICKS if self._ticks else 0
+        now = max(wall, max(_base_of(self._last)[0], self._shown) + slow)
+        self._shown = now - slow
+        return now
 
     def stamp(self) -> int:
         """The time for entries that are about to be written. Only for whom the writers' queue has let in."""
         slow = self._slow()
-        ts = max(_U64.unpack_from(self._last)[0] + slow, time.time_ns() // 1_000)
+        ts = max(max(_U64.unpack_from(self._last)[0], self._shown) + slow, time.time_ns() // 1_000)
         _U64.pack_into(self._last, 0, ts - slow)
         return ts
 
@@ -179,6 +181,3 @@ class SharedClock:
         slow = self._slow()
         if ts > _U64.unpack_from(self._last)[0] + slow:
             _U64.pack_into(self._last, 0, ts - slow)
-
-    def close(self) -> None:
-        self._last.close()

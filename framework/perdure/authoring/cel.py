@@ -1,0 +1,132 @@
+"""CEL: what an expression over an event says (Common Expression Language, cel.dev), by Google's own library.
+
+The library bounds what an expression may cost: 10,000 iterations, 32 levels of brackets, and regular expressions that
+take time in proportion to the text. It comes with `perdure[cel]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import Any, Final
+
+from perdure.core import conditions
+from perdure.core.conditions import Condition
+from perdure.core.durations import from_us
+from perdure.errors import UsageError
+
+__all__ = ["CEL_CHARACTERS_MAX", "check", "tester"]
+
+CEL_CHARACTERS_MAX: Final = 4_096
+"""How long an expression may be."""
+_OWN: Final = ("name", "id", "key", "ts")
+_COMPILED_MAX: Final = 4_096
+_REASON_CHARACTERS_MAX: Final = 300
+
+_AT: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_CODE: Final = re.compile(r"\s*\[[A-Z_]+\]\s*$|^[A-Z_]+: ")
+
+
+@cache
+def _library() -> Any:
+    try:
+        return import_module("cel_expr_python.cel")
+    except ImportError as error:
+        raise UsageError(
+            "a condition such as if_='event.data.amount > 100' needs CEL: pip install \"perdure[cel]\". Without it,"
+            " a condition is of equalities alone, joined by &&"
+        ) from error
+
+
+@cache
+def _environment() -> Any:
+    kinds = _library().Type
+    # A time is no part of a map there, so that it is a variable of its own; the others are typed by the way.
+    own = {f"event.{name}": kinds.TIMESTAMP if name == "ts" else kinds.STRING for name in _OWN}
+    return _library().NewEnv(variables={"event": kinds.DYN, **own})
+
+
+@lru_cache(maxsize=_COMPILED_MAX)
+def _compiled(text: str) -> Any:
+    """Raises UsageError, with the place, for what is no expression, or cannot be true or false."""
+    if len(text) > CEL_CHARACTERS_MAX:
+        raise UsageError(
+            f"it has {len(text)} characters, and {CEL_CHARACTERS_MAX} at most may be; do it in a step"
+        )
+    if not text.strip():
+        raise UsageError('it is empty; leave if_ out, or write one such as event.data.plan == "premium"')
+    try:
+        expression = _environment().compile(text)
+    except RuntimeError as error:  # the library has no type of its own for it
+        raise UsageError(_placed(str(error), text)) from None
+    kinds = _library().Type
+    given = expression.return_type()
+    if given not in (kinds.BOOL, kinds.DYN):
+        raise UsageError(f"it is {_article(given.name().lower())}, and has to be true or false")
+    return expression
+
+
+def _placed(said: str, text: str) -> str:
+    """The library's first complaint, with its place in the text."""
+    found = _AT.search(said)
+    if found is None:
+        return _CODE.sub("", _CODE.sub("", said)).strip()
+    line, column = int(found[1]), int(found[2])
+    reason = _CODE.sub("", found[3]).strip().replace(" (in container '')", "")
+    lines = text.splitlines() or [""]
+    where = f"column {column}" if len(lines) == 1 else f"line {line}, column {column}"
+    shown = lines[min(line, len(lines)) - 1]
+    return f"{reason} (at {where})\n    {shown}\n    {' ' * (column - 1)}^"
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
+
+
+def check(text: str) -> Condition:
+    """The condition that a text is. Raises UsageError for one that cannot be."""
+    condition = conditions.parse(text)
+    if condition.rest or not condition.equals:
+        _compiled(text)
+        if condition.equals:
+            _compiled(condition.rest)
+    return condition
+
+
+def tester(condition: Condition) -> Callable[[Mapping[str, Any]], bool]:
+    """What evaluates the rest of a condition over an event, as `conditions.projected` gives it.
+
+    That raises UsageError when the expression fails: a field that is not there, two types that do not fit, too many
+    iterations. Raises UsageError for one that cannot be compiled.
+    """
+    expression = _compiled(condition.rest)
+    error, boolean = _library().Type.ERROR, _library().Type.BOOL
+
+    def test(event: Mapping[str, Any]) -> bool:
+        data: dict[str, Any] = {"event": event}
+        for name in _OWN:
+            if name in event:
+                data[f"event.{name}"] = from_us(event[name]) if name == "ts" else event[name]
+        try:
+            value = expression.eval(data=data)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as failure:
+            raise UsageError(_reason(condition.text, str(failure))) from failure
+        kind = value.type()
+        if kind == boolean:
+            return value.value()
+        # An error is a value, too, and must never be taken for a yes.
+        said = (
+            str(value.value())
+            if kind == error
+            else f"it is {_article(kind.name().lower())}, and not true or false"
+        )
+        raise UsageError(_reason(condition.text, said))
+
+    return test
+
+
+def _reason(text: str, said: str) -> str:
+    plain = _CODE.sub("", _CODE.sub("", said)).strip()
+    return f"if_ failed: {plain:.{_REASON_CHARACTERS_MAX}} (in {text:.{_REASON_CHARACTERS_MAX}})"
