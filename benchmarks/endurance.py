@@ -27,7 +27,7 @@ from time import perf_counter, perf_counter_ns
 from typing import Any
 
 from broker import broker
-from machine import described, load
+from machine import described, load, remark
 from places import on_a_file, on_kafka
 from staff import LEDGER, LOAD, Worker, make
 from table import columns, number
@@ -245,7 +245,9 @@ async def endured(url: str, folder: Path, args: argparse.Namespace) -> dict[str,
     worker = Worker(url)
     try:
         bench = Bench(app, worker, ledger, args.minute)
-        await bench.at_most(args.capacity / 4)
+        for _ in range(2):  # the first events wait for the worker to come, the next ones for what is cold
+            await bench.at_most(args.capacity / 4)
+            await bench.rest()
         full = await bench.at_most(args.capacity)
         await bench.rest()
         print(f"100 % are {full:,.0f} events/s", file=sys.stderr)
@@ -320,7 +322,8 @@ def as_markdown(kept: dict[str, Any]) -> str:
     rows = [HEAD, ("---",) * len(HEAD), *map(_row, kept["minutes"])]
     head = (
         f"{kept['log']}; {machine['date'][:16].replace('T', ' ')} UTC, commit `{machine['commit']}`; {machine['cpu']}, "
-        f"{machine['cores']} cores; load before {kept['load_before']:g}. A row is {kept['minute_s']:g} s."
+        f"{machine['cores']} cores; load before {kept['load_before']:g}{remark([kept['load_before']])}."
+        f" A row is {kept['minute_s']:g} s."
     )
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"{head}\n{conclusion(kept)}\n\n{table}\n"

@@ -6,12 +6,16 @@ import os
 import platform
 import sqlite3
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("confluent-kafka", "fastavro", "pydantic", "opentelemetry-api")
+BUSY_LOAD = 1.0
+"""A load average before a measurement, above which its figures say more about what else ran."""
+AGAIN = "to be measured again on a quiet machine"
 CODE = ("framework", "schemas", "benchmarks", ":!benchmarks/figures")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +34,11 @@ def described(folder: Path) -> dict[str, Any]:
         "changed": bool(_git("status", "--porcelain", "--", *CODE)),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def remark(before: Iterable[float]) -> str:
+    """What is to be said of figures that were measured after such loads; "" for those of a quiet machine."""
+    return f". **Busy: {AGAIN}**" if any(one > BUSY_LOAD for one in before) else ""
 
 
 def load() -> float:

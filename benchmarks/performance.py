@@ -12,16 +12,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from machine import ROOT
+from machine import AGAIN, ROOT, remark
 from parts import PARTS
 from table import held, number
 
 PAGE = ROOT / "docs" / "performance.md"
 FIGURES = ROOT / "benchmarks" / "figures"
-BUSY_LOAD = 1.0
-"""A load average before a repetition, above which its figures say more about what else ran."""
 TABLE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-BUSY = "to be measured again on a quiet machine"
 Kept = dict[str, Any]
 
 
@@ -33,10 +30,6 @@ def spread(of: Sequence[float] | None) -> str:
     return number(median) if least == most else f"{number(median)} ({number(least)}..{number(most)})"
 
 
-def is_busy(kept: Kept) -> bool:
-    return any(before > BUSY_LOAD for before, _ in kept["loads"])
-
-
 def how(kept: Kept) -> str:
     """When, how often and on what."""
     machine = kept["machine"]
@@ -46,7 +39,7 @@ def how(kept: Kept) -> str:
     return (
         f"{times}, {machine['date'][:16].replace('T', ' ')} UTC, commit `{machine['commit']}`{changed}; "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['file_system']}, Python {machine['python']}; "
-        f"load {min(loads):g} to {max(loads):g}{f'. **Busy: {BUSY}**' if is_busy(kept) else ''}"
+        f"load {min(loads):g} to {max(loads):g}{remark(before for before, _ in kept['loads'])}"
     )
 
 
@@ -76,7 +69,7 @@ def filled(name: str) -> str:
     """What stands between the comments."""
     file = FIGURES / f"{name}.json"
     if not file.exists():
-        return f"Not measured yet: {BUSY.replace('again ', '')}.\n"
+        return f"Not measured yet: {AGAIN.replace('again ', '')}.\n"
     kept = json.loads(file.read_text())
     if name.startswith("endurance"):
         from endurance import as_markdown

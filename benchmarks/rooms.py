@@ -23,8 +23,11 @@ from workloads import STEPS, drive, make_app
 
 SAMPLE_S = 0.001
 WORKLOAD, IN_FLIGHT, WARM_UP, ENOUGH_S = "W2", 200, 400, 60.0
+AVRO = "Avro (core.codec, core.avro and what it makes)"
 PLACES = (
-    ("perdure/core/codec", "Avro (core.codec and fastavro)"),
+    ("perdure/core/codec", AVRO),
+    ("perdure/core/avro", AVRO),
+    ("perdure.core.avro", AVRO),
     ("perdure/core/", "core"),
     ("perdure/engine/", "engine"),
     ("perdure/execution/", "execution"),

@@ -67,11 +67,14 @@ class FunctionDecorator(Protocol):
 class _Terms:
     """On which a worker works; `App.worker` says what each is."""
 
-    slots: int
-    drain_timeout: float
-    blocked_after: float
+    slots: int = 100
+    drain_timeout: float = 10.0
+    blocked_after: float = 5.0
     strict: bool = False
     exits: bool = False
+
+
+_USUAL = _Terms()
 
 
 class App:
@@ -286,7 +289,7 @@ class App:
             yield engine
 
     @asynccontextmanager
-    async def _serving(self, terms: _Terms) -> AsyncGenerator[Engine]:
+    async def _serving(self, terms: _Terms = _USUAL) -> AsyncGenerator[Engine]:
         self.functions.check()
         async with self._schemas() as schemas, self._engine(schemas, terms) as engine:
             yield engine

@@ -131,7 +131,7 @@ def same(a: PartitionState, b: PartitionState) -> bool:
 
 def portrait(state: PartitionState) -> Any:
     return (
-        snapshot.partition_body(state),
+        snapshot.partition_body(state) | {"trials": state.trials.pack()},
         {run_id: snapshot.run_body(run) for run_id, run in sorted(state.runs.items())},
         {where: snapshot.cell_body(where, cell) for where, cell in sorted(state.cells.items())},
         list(state.kept),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 from typing import Any
 
-from perdure import App
+from perdure import App, FailureContext, SyncContext
 from tests.crash import service
 from tests.crash.ledger import effect
-from tests.crash.service import Ctx, long
+from tests.crash.service import Ctx, add, long
 
 CODE = 20
 
@@ -35,6 +36,54 @@ async def locked(ctx: Ctx) -> None:
     held.acquire()
 
 
+# --- what kills its interpreter ---------------------------------------------------------------------------------------
+
+
+def crash() -> None:
+    """As native code does that is wrong: nothing may be said before."""
+    ctypes.string_at(0)
+
+
+async def killing(ctx: Ctx) -> None:
+    """Its body kills the interpreter in its first turn."""
+    crash()
+
+
+async def killing_after_a_step(ctx: Ctx) -> None:
+    await ctx.step.run("first", add, ctx.run_id, 1, 1)
+    crash()
+
+
+async def killing_after_a_sleep(ctx: Ctx) -> None:
+    await ctx.step.sleep("nap", 0.05)
+    crash()
+
+
+async def killing_when_told(ctx: Ctx) -> None:
+    await ctx.step.wait_for_event("tell", "crash/tell", match="data.n", timeout=600, lookback="10m")
+    crash()
+
+
+def plainly_killing(ctx: SyncContext[dict[str, Any]]) -> None:
+    ctx.step.run("first", add, ctx.run_id, 1, 1)
+    ctx.step.sleep("nap", 0.05)
+    crash()
+
+
+async def mourned(ctx: Ctx) -> None:
+    """It has a handler for its failure."""
+    crash()
+
+
+async def mourning(ctx: FailureContext[dict[str, Any]]) -> str:
+    return await ctx.step.run("tell", told, ctx.run_id, ctx.error.type_name)
+
+
+async def told(run: str, error: str) -> str:
+    with effect(run, error):
+        return error
+
+
 async def neighbour(ctx: Ctx) -> int:
     data: dict[str, Any] = ctx.event.data
     n = await ctx.step.run("first", long, ctx.run_id, data["n"], 0.0)
@@ -42,10 +91,14 @@ async def neighbour(ctx: Ctx) -> int:
     return await ctx.step.run("last", long, ctx.run_id, n, 0.0)
 
 
+KILLING = (killing, killing_after_a_step, killing_after_a_sleep, killing_when_told, plainly_killing)
+
+
 def declared() -> App:
     app = App("crash", log="memory:")
-    for body in (spinning, locked, neighbour):
+    for body in (spinning, locked, neighbour, *KILLING):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
+    app.function(on="crash/mourned", retries=0, on_failure=mourning)(mourned)
     return app
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import ids
 from tests.crash import ledger, verdict
-from tests.crash.processes import Child, Place, until
+from tests.crash.processes import Child, Place, pause, until
 from tests.crash.sending import send_event
 from tests.crash.test_leaving import begun
 
@@ -16,18 +16,20 @@ DEATHS_MAX = 12
 NEIGHBOURS = 20
 
 
-def live_on(here: Place, dies_of: int = KILLED, **options: Any) -> tuple[Child, int]:
+def live_on(
+    here: Place, dies_of: int = KILLED, deaths_max: int = DEATHS_MAX, **options: Any
+) -> tuple[Child, int]:
     """Starts workers until one ends all runs; it, and how many died of their steps."""
-    for deaths in range(DEATHS_MAX):
+    for deaths in range(deaths_max):
         worker = here.start("work", **options)
         until(
-            lambda worker=worker: worker.ended() or all_ended(here),
+            lambda worker=worker: worker.ended() or (pause(0.03), all_ended(here))[1],
             f"the runs end, or the worker\n{worker.errors()}",
         )
         if not worker.ended():
             return worker, deaths
         assert worker.wait() == dies_of, worker.errors()
-    raise AssertionError(f"{DEATHS_MAX} workers died, and no step was found out")
+    raise AssertionError(f"{deaths_max} workers died, and no step was found out")
 
 
 def all_ended(here: Place) -> bool:

@@ -87,7 +87,7 @@ class Story:
 def portrait(state: PartitionState) -> Any:
     """A state as comparable data. What was kept at one time is let go at one time, so that its order does not count."""
     return (
-        snapshot.partition_body(state),
+        snapshot.partition_body(state) | {"trials": state.trials.pack()},
         {run_id: snapshot.run_body(run) for run_id, run in sorted(state.runs.items())},
         {where: snapshot.cell_body(where, cell) for where, cell in sorted(state.cells.items())},
         sorted(state.kept),

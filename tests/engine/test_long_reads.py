@@ -77,7 +77,7 @@ async def test_one_of_which_nothing_comes_holds_nobody_up_for_long(monkeypatch: 
 
     monkeypatch.setattr(Services, "follow", deaf)
     monkeypatch.setattr(partition_module, "LONG_READ_US", 50_000)
-    async with a._serving(10, 1.0, 5.0) as engine:
+    async with a._serving() as engine:
         await until_they_lead(engine, set(range(1, PARTITIONS)))
     await a.close()
 
@@ -85,7 +85,7 @@ async def test_one_of_which_nothing_comes_holds_nobody_up_for_long(monkeypatch: 
 @pytest.mark.parametrize("how", ["lost", "revoked"])
 async def test_one_that_goes_while_it_waits_or_reads_leaves_its_turn_to_others(how: str) -> None:
     a, _ = await written()
-    async with a._serving(10, 1.0, 5.0) as engine:
+    async with a._serving() as engine:
         async with asyncio.timeout(10):
             while len(engine.partitions) < PARTITIONS:
                 await asyncio.sleep(0)

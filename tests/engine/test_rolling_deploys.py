@@ -75,7 +75,7 @@ async def test_a_worker_stops_at_definitions_that_it_cannot_read() -> None:
     """A newer library has put them in force: routed by older ones, events would be lost."""
     log = MemoryLog(2)
     app, bill = billing(log.connect("old"), "count")
-    async with app._serving(10, 1.0, 5.0) as engine:
+    async with app._serving() as engine:
         await engine.ready()
         writer = (await app._connect().get()).client
         await writer.append(

@@ -192,6 +192,9 @@ def _every_outcome() -> Body:
 Samples = dict[str, tuple[str, str, Body]]
 
 
+DUE: Body = {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]}
+
+
 def samples() -> Samples:
     """By the file's name: the record, what the file is about, and the body."""
     from tests.golden.states import PACKED, SNAPSHOT
@@ -203,11 +206,7 @@ def samples() -> Samples:
         "Commit": ("Commit", "a commit with every op, and acks", _every_op()),
         "Commit.children": ("Commit", "every outcome of a child", _every_outcome()),
         "Ingest": ("Ingest", "a batch of events, routed", INGEST),
-        "Due": (
-            "Due",
-            "delayed events are due",
-            {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]},
-        ),
+        "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
         "Config.2": ("Config", "the functions in force, one under conditions", CONFIG),
         "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
@@ -215,6 +214,12 @@ def samples() -> Samples:
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
         "Released": ("Released", "an owner leaves", {"reason": "leave"}),
         "Resumed": ("Resumed", "steps resumed", {"steps": [{"run": "r", "key": "/charge", "alone": True}]}),
+        "Resumed.waking": (
+            "Resumed",
+            "a body is about to be woken alone",
+            {"steps": [{"run": "r", "key": "", "alone": True}]},
+        ),
+        "Resumed.woken": ("Resumed", "all bodies were woken", {"steps": []}),
         "Scanned": (
             "Scanned",
             "a step of a search",

@@ -12,6 +12,7 @@ no such value.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any
 
 __all__ = ["Read", "Write", "items", "long", "reader", "writer"]
@@ -48,6 +49,11 @@ def long(number: int) -> bytes:
     return _longs[number] if 0 <= number < _SHORT else _long(number)
 
 
+def _code(lines: list[str]) -> CodeType:
+    """What tracebacks and profiles say was made here."""
+    return compile("\n".join(lines), f"<made by {__name__}>", "exec")
+
+
 def _making_wide() -> Callable[[bytes, int], tuple[int, int]]:
     """The whole zigzag number whose first byte, before a place, says that it goes on; and the place behind it.
 
@@ -64,7 +70,7 @@ def _making_wide() -> Callable[[bytes, int], tuple[int, int]]:
         ]
     lines.append(" raise ValueError('a number of more than 64 bits')")
     scope: dict[str, Any] = {}
-    exec("\n".join(lines), scope)  # noqa: S102 - nothing of it comes from outside
+    exec(_code(lines), scope)  # noqa: S102 - nothing of it comes from outside
     return scope["wide"]
 
 
@@ -126,7 +132,7 @@ class _Making:
 
     def function(self, schema: Schema) -> Any:
         name = self._record(schema)
-        exec("\n".join(self._lines), self._scope)  # noqa: S102 - of schemas that are part of the package
+        exec(_code(self._lines), self._scope)  # noqa: S102 - of schemas that are part of the package
         return self._scope[name]
 
     def _record(self, schema: Schema) -> str:

@@ -17,6 +17,8 @@ GENERATED = "~"
 """Event ids that a client made up start with this; they deduplicate its re-sends only."""
 
 BODY = "/~body"
+WAKING = ""
+"""In place of the key of a step in `Resumed`: the body itself."""
 """The key under which a `def` body that raised waits for its next try."""
 
 _PLACED = re.compile(r"(\d{1,9})p(\d{1,9})-[a-z2-7]{20}\Z")

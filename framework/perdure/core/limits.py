@@ -125,7 +125,8 @@ class Limits:
     dead_letter_time_max: int = 90 * DAY_US
     """How long what nobody could read or route is kept (µs)."""
     takeovers_alone_max: int = 3
-    """A step that was alone in flight when its worker died this often is failed (A8)."""
+    """A step that was alone in flight when its worker died this often is failed; so is a run that was woken alone (A8).
+    """
 
     def folded(self) -> dict[str, int]:
         """What of this stands in the log."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from perdure.core import ids
 
@@ -63,6 +64,24 @@ def matches(pattern: str, name: str) -> bool:
         prefix = pattern[:-1]
         return name.startswith(prefix) and len(name) > len(prefix)
     return pattern == name
+
+
+OWN_EVENTS = (
+    "perdure/function.finished",
+    "perdure/function.failed",
+    "perdure/function.cancelled",
+    "perdure/function.invoked",
+    "perdure/scheduled.timer",
+)
+"""The events that the engine sends, to those who hear them."""
+
+
+def own_events_heard(functions: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Those of the engine's own events that start a function."""
+    patterns = {
+        pattern for function in functions for pattern in function["triggers"] if pattern[:8] == "perdure/"
+    }
+    return frozenset(name for name in OWN_EVENTS if any(matches(pattern, name) for pattern in patterns))
 
 
 def journal_target(partition: int) -> str:

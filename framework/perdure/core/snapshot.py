@@ -24,6 +24,7 @@ __all__ = ["Restoring", "SnapshotCut", "cell_body", "partition_body", "restore",
 
 Body = dict[str, Any]
 _OLD_IDS = ("old_event_ids", "old_made_ids", "ended_ids")
+_TRIALS = "trials"
 
 
 class SnapshotCut:
@@ -38,6 +39,8 @@ class SnapshotCut:
         self._cells = dict.fromkeys(state.cells.plain)
         self._packed = [packed.Columns("runs", state.runs), packed.Columns("cells", state.cells)]
         self._ids = [{"of": name, "ids": part} for name in _OLD_IDS for part in getattr(state, name).parts()]
+        if trials := state.trials.pack():
+            self._ids.append({"of": _TRIALS, "ids": trials})
         self._run_bodies: list[Body] = []
         self._cell_bodies: list[Body] = []
         self._id_bodies: list[Body] = []
@@ -195,6 +198,9 @@ class Restoring:
         for cell in body["cells"]:
             state.cells[cell["name"], cell["path"], cell["value"]] = cell_of(cell)
         for part in body["ids"]:
+            if part["of"] == _TRIALS:
+                _take_trials(state, part["ids"])
+                continue
             if part["of"] not in _OLD_IDS:
                 raise EncodingError(f"a snapshot has ids of {part['of']!r}")
             getattr(state, part["of"]).take(part["ids"])
@@ -212,6 +218,13 @@ class Restoring:
         ended = (runs[run_id] for _, run_id in state.ended if run_id in runs)
         state.ended_bytes = sum(map(aging.run_bytes, ended))
         return state, self._covers
+
+
+def _take_trials(state: PartitionState, packed: bytes) -> None:
+    try:
+        state.trials.take(packed)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise EncodingError(f"a snapshot has trials that are none: {error}") from error
 
 
 def _seal(value: bytes) -> bytes:

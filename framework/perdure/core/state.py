@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from perdure.core import routing
 from perdure.core.bodies import cells_roster, runs_roster
 from perdure.core.effects import Effect
 from perdure.core.entities import (
@@ -30,6 +31,7 @@ from perdure.core.entities import (
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.oldids import OldIds
 from perdure.core.roster import Roster
+from perdure.core.trials import Trials
 
 __all__ = [
     "ENDED",
@@ -95,6 +97,8 @@ class PartitionState:
     """The present owner took over from one that did not."""
     alone: str = ""
     """The suspect that was started with no other beside it, by its idempotency key (A8)."""
+    trials: Trials = field(default_factory=Trials)
+    """The runs whose bodies may have killed owners (A8)."""
     time: int = 0
     """Partition time: the largest accepted append time (µs)."""
     config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": [], "limits": {}})
@@ -145,6 +149,8 @@ class PartitionState:
     """Not state: a snapshot being taken; it saves what it has not yet encoded before that changes."""
     dormant: Noting | None = None
     """Not state: who is told of what may be packed."""
+    hearing: tuple[object, frozenset[str]] = (None, frozenset())
+    """Not state: a config, and which of the engine's own events its functions hear."""
     local: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque[tuple[str, dict[str, Any]]])
     """Not state: messages of the record being folded to this very partition; empty between records."""
 
@@ -152,6 +158,13 @@ class PartitionState:
     def origin(self) -> str:
         """This partition's name as a sender of messages."""
         return f"{self.generation}p{self.number}"
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """Which of the engine's own events a function hears under the config in force."""
+        if self.hearing[0] is not self.config:
+            self.hearing = self.config, routing.own_events_heard(self.config["functions"])
+        return self.hearing[1]
 
     def run(self, run_id: str) -> Run | None:
         """A run that is about to be changed."""

@@ -46,11 +46,19 @@ class Attempts:
     def start(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         if self._services.draining:
             return  # the next owner starts it
+        if self._driver.hold(lambda: self._start_held(run, resident, ask)):
+            return
         pending = run.pending.get(ask.key)
         if pending is not None and (pending.suspect or pending.alone):
             self._start_noted(run, resident, ask, pending)
         else:
             self._run(run, resident, ask)
+
+    def _start_held(self, run: Run, resident: Resident, ask: StepAsk) -> None:
+        """Something may have come between; and it may have been wanted twice."""
+        over = resident.dead or resident.ended or ask.key in resident.running or run.status in STILL
+        if not over and resident.execution.awaits(ask.key):
+            self.start(run, resident, ask)
 
     def _start_noted(self, run: Run, resident: Resident, ask: StepAsk, pending: Pending) -> None:
         """A step that was in flight when an owner vanished (A8)."""

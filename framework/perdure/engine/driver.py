@@ -34,6 +34,14 @@ class Driver(Protocol):
         """A run has something for its body: wake it, or hand its inbox over."""
         ...
 
+    def fire(self, run_id: str, key: str, due: int) -> None:
+        """Something of a run is due."""
+        ...
+
+    def hold(self, later: Callable[[], None], run_id: str = "") -> bool:
+        """Whether a run may not be woken yet, or, without one, no step may start: then it is done after that."""
+        ...
+
     def absent(self, run_id: str) -> None:
         """The code of a run is not here (A12)."""
         ...

@@ -47,6 +47,8 @@ class Partition:
         self._reads_alone = False
         self._failures = 0
         self._gone = False
+        self._was = b""
+        """As whom it led last: no death lies behind a claim that follows that one."""
         self._append_failures = 0
         self._append_failed_at = 0
         """When an append failed last (µs), and how often in a row."""
@@ -165,7 +167,7 @@ class Partition:
         producer = self._services.producer()
         self._claiming = (owner, producer)
         epoch = self.state.epoch + 1
-        value = codec.encode("Claim", {"epoch": epoch, "worker": ""})
+        value = codec.encode("Claim", {"epoch": epoch, "worker": self._was.hex()})
         headers = {KIND: b"Claim", STAMP: Stamp(owner, epoch, 0).pack()}
 
         def done(result: int | LogError) -> None:
@@ -199,6 +201,7 @@ class Partition:
         if self._claiming is not None and self._claiming[0] == owner:
             producer = self._claiming[1]
             self._claiming = None
+            self._was = owner
             self.lead = Lead(
                 self._services, self.state, producer, owner, self._failed, self._position - 1, self._spill
             )

@@ -81,7 +81,7 @@ class Residents:
         run = self.state.runs.get(run_id)
         if run is None or not run.live or not self.life.acting:
             return
-        if self._waking.hold(lambda: self.activate(run_id)):
+        if self.hold(lambda: self.activate(run_id), run_id):
             return
         resident = self._resident(run)
         if resident is not None and run.inbox:
@@ -108,6 +108,9 @@ class Residents:
             if key not in resident.running and (pending is None or pending.due is None or pending.due <= now):
                 self.attempts.start(run, resident, ask)
 
+    def hold(self, later: Callable[[], None], run_id: str = "") -> bool:
+        return self._waking.hold(later, run_id)
+
     def retry_absent(self) -> None:
         absent, self._absent = self._absent, {}
         for run_id in absent:
@@ -125,7 +128,7 @@ class Residents:
         pending = run.pending.get(key)
         if pending is None or pending.due != due or run.status in STILL:
             return
-        if self._waking.hold(lambda: self.fire(run_id, key, due)):
+        if self.hold(lambda: self.fire(run_id, key, due), run_id):
             return
         resident = self._resident(run)
         if resident is None or resident.ended:
@@ -189,8 +192,13 @@ class Residents:
     def in_thread(self, resident: Resident, call: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """A `def` body computes. When the system gives no thread for it, it does so a little later."""
         resident.busy = True
+
+        def computed(result: Any) -> None:
+            done(result)
+            self._waking.look()
+
         try:
-            self.services.steps.compute(call, done)
+            self.services.steps.compute(call, computed)
         except NoThread as error:
             self.services.trouble(f"run {resident.run_id} waits for a thread", error)
 

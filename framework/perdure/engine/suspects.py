@@ -7,6 +7,7 @@ that kills its worker every time is found out, and those that only stood beside 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -56,6 +57,8 @@ class Suspects:
     def __init__(self) -> None:
         self._line: deque[tuple[Journal, str, str, Callable[[], None]]] = deque()
         self._running: tuple[Journal, str, str] | None = None
+        self._trials: deque[tuple[Journal, Callable[[], None]]] = deque()
+        """Claims whose bodies are on trial, or wait for theirs: one at a time, and no suspect starts meanwhile."""
 
     def admit(self, life: Journal, run_id: str, key: str, start: Callable[[], None]) -> None:
         """Starts the step when it is its turn and the note is read back."""
@@ -69,7 +72,7 @@ class Suspects:
             self._next()
 
     def _next(self) -> None:
-        while self._running is None and self._line:
+        while self._running is None and self._line and not self._trials:
             life, run_id, key, start = self._line.popleft()
             if not life.acting:
                 continue
@@ -82,9 +85,24 @@ class Suspects:
             life.append("Resumed", {"steps": [{"run": run_id, "key": key, "alone": True}]}, noted)
             return
 
+    def hold(self, life: Journal, start: Callable[[], None]) -> None:
+        """Bodies are to be tried under this claim: `start` is called when it is their turn, until `release`."""
+        self._trials.append((life, start))
+        if len(self._trials) == 1:
+            start()
+
+    def release(self, life: Journal) -> None:
+        """The trials of a claim are over, if it had any."""
+        first = bool(self._trials) and self._trials[0][0] is life
+        self._trials = deque(trial for trial in self._trials if trial[0] is not life)
+        if first and self._trials:
+            self._trials[0][1]()
+        # Not at once: the claims of a process that ends do so one after the other.
+        asyncio.get_running_loop().call_soon(self._next)
+
     def drop(self, life: Journal) -> None:
         """A claim is over: what waited under it waits under the next one."""
         self._line = deque(entry for entry in self._line if entry[0] is not life)
         if self._running is not None and self._running[0] is life:
             self._running = None
-        self._next()
+        self.release(life)

@@ -14,6 +14,7 @@ from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
 from perdure.engine.pauses import growing
 from perdure.engine.resident import Resident
+from perdure.engine.trials import Trials
 from perdure.errors import NonDeterminismError, PerdureError
 from perdure.execution.conditions import BodyRaised
 from perdure.execution.model import RunStart
@@ -34,6 +35,7 @@ class Waking:
         self._noting = 0
         """Notes that are not read back yet."""
         self._held: list[Callable[[], None]] = []
+        self._trials = Trials(driver, self._activate)
 
     # ------------------------------------------------------------------ after a claim
 
@@ -56,7 +58,18 @@ class Waking:
         if state.unclean and in_flight:
             self._note(in_flight)
         else:
-            self._slice()
+            self._begin()
+
+    def _begin(self) -> None:
+        """What was in flight is noted."""
+        state = self._driver.state
+        if not state.trials.careful:
+            self._go_on()
+            return
+        now = self._driver.services.clock.now()
+        due = [run.id for run in state.live_runs() if _is_due(run, now)]
+        todo, self._todo = [*reversed(self._todo), *due], []
+        self._trials.begin(list(dict.fromkeys(todo)), self._go_on)
 
     def _try_again(self, run: Run) -> None:
         """A run that did not fit its last owner's code may fit this one's: in a rolling deploy it meets both. Asked
@@ -88,18 +101,26 @@ class Waking:
     @property
     def busy(self) -> bool:
         """Whether runs are still to be woken."""
-        return bool(self._todo or self._held)
+        return bool(self._todo or self._held or self._trials.busy)
 
-    def hold(self, later: Callable[[], None]) -> bool:
-        """Whether nothing may be woken yet, since what was in flight is not noted (A8); then it is done after that."""
-        if self._noting:
+    def hold(self, later: Callable[[], None], run_id: str) -> bool:
+        """Whether nothing may be woken yet, since what was in flight is not noted, or others are on trial (A8); then it
+        is done after that. The same for a step, when no run is named."""
+        held = bool(self._noting) or self._trials.holds(run_id)
+        if held:
             self._held.append(later)
-        return bool(self._noting)
+        return held
+
+    def look(self) -> None:
+        """A body that computed in a thread has come to rest."""
+        self._trials.look()
 
     def _noted(self, _fact: Fact, _void: str | None) -> None:
         self._noting -= 1
-        if self._noting:
-            return
+        if not self._noting and self._driver.life.acting:  # else this claim is over, or about to be
+            self._begin()
+
+    def _go_on(self) -> None:
         held, self._held = self._held, []
         for later in held:
             later()
@@ -229,3 +250,12 @@ class Waking:
         """It is parked already and no record says it again, but a person has asked for it to go on."""
         self._driver.life.replies.unfit[run.id] = reason
         self._driver.services.observers.unfit(run, reason)
+
+
+def _is_due(run: Run, now: int) -> bool:
+    """Whether its body goes on by something whose time has come."""
+    if run.status in STILL:
+        return False
+    if run.status == "scheduled":
+        return run.not_before <= now
+    return any(p.due is not None and p.due <= now and p.kind != "step" for p in run.pending.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import runs
+from perdure.core.fold import runs, telling
 from perdure.core.state import STILL, Item, PartitionState, Run
 
 Body = dict[str, Any]
@@ -67,6 +67,8 @@ def _start(state: PartitionState, fact: Fact, run: Run | None, body: Body) -> st
             state, fact, command["run"], body["function"], body["event"], tags=dict(body["tags"])
         )
         void = None if run is not None else "run ended before"
+        if run is not None and state.heard:
+            telling.started(state, run.id, run.function, run.event)
     else:
         void = "run exists"
     if command["client"] is not None:

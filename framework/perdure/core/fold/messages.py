@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import aging, channels, runs
+from perdure.core.fold import aging, channels, runs, telling
 from perdure.core.state import Cell, Item, PartitionState, Run, Scan, Subscription
 
 Body = dict[str, Any]
@@ -26,13 +26,13 @@ def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> N
     parent = (
         (body["parent"], body["parent_key"]) if None not in (body["parent"], body["parent_key"]) else None
     )
-    if (
-        runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent) is None
-        and parent
-    ):
+    made = runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent)
+    if made is None and parent:
         refused = {"reason": f"a run {body['run']} exists already"}
         outcome = {"run": parent[0], "key": parent[1], "outcome": ("perdure.ChildRefused", refused)}
         channels.to_run(state, parent[0], "perdure.ChildOutcome", outcome)
+    elif made is not None and state.heard:
+        telling.started(state, made.id, made.function, made.event)
 
 
 def _to_inbox(state: PartitionState, run: Run, item: Item) -> None:

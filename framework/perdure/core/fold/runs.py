@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure.core import effects, ids, ops, payload
+from perdure.core import effects, ids, ops
 from perdure.core.facts import Fact
-from perdure.core.fold import aging, channels
+from perdure.core.fold import aging, channels, telling
 from perdure.core.ops import EventData, Failure, Op
 from perdure.core.state import STILL, PartitionState, Pending, Run
-from perdure.errors import EncodingError
 
 Body = dict[str, Any]
 EVENT_MATCHED = "perdure.EventMatched"
@@ -241,36 +240,12 @@ def _run_failed(state: PartitionState, fact: Fact, run: Run, body: Body) -> None
     _end(state, fact, run, "failed", (ops.CHILD_FAILED, {"error": error}))
     if body["handler"] is not None:
         handler = ids.placed_run(state.generation, state.number, "failure", run.id)
-        create(state, fact, handler, body["handler"], failure_event(run, error, fact.ts))
+        create(state, fact, handler, body["handler"], telling.failure(run, error, fact.ts))
 
 
 def _run_cancelled(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
     run.reason = body["reason"]
     _end(state, fact, run, "cancelled", (ops.CHILD_CANCELLED, {"reason": body["reason"]}))
-
-
-def failure_event(run: Run, error: Failure, ts: int) -> EventData:
-    """The event that starts a failure handler: what failed, how, and the event that began it."""
-    event = run.event
-
-    def told(data: object) -> bytes:
-        began = {**event, "data": data}
-        whole = {"run_id": run.id, "function_id": run.function, "error": dict(error), "event": began}
-        return payload.dumps(whole)
-
-    try:
-        told_data = told(payload.loads(event["data"]))
-    except EncodingError:  # any client may append events, and any bytes as their data
-        told_data = told(event["data"].decode(errors="replace"))
-    return EventData(
-        name="perdure/function.failed",
-        id=ids.digest("failed", run.id),
-        ts=ts,
-        key=event["key"],
-        v=None,
-        data=told_data,
-        trace=event["trace"],
-    )
 
 
 def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) -> None:
@@ -289,6 +264,8 @@ def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) 
     state.ended.append((fact.ts, run.id))
     state.ended_bytes += aging.run_bytes(run)
     state.effects.append(effects.Ended(run.id))
+    if state.heard:
+        telling.ended(state, run, fact.ts)
 
 
 def _attempt_failed(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:

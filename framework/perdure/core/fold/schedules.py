@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects, routing
 from perdure.core.facts import Fact
-from perdure.core.fold import runs
+from perdure.core.fold import runs, telling
 from perdure.core.state import Item, PartitionState, Schedule
 
 Body = dict[str, Any]
@@ -44,6 +44,8 @@ def ticked(state: PartitionState, fact: Fact) -> str | None:
     for tick in body["runs"]:
         if runs.create(state, fact, tick["run"], body["function"], tick["event"]) is not None:
             schedule.run = tick["run"]
+            if state.heard:
+                telling.started(state, tick["run"], body["function"], tick["event"])
     if body["cancel"] is not None:
         _cancel(state, fact, body["cancel"])
     state.effects.append(effects.Ticked(body["schedule"]))

@@ -1,0 +1,76 @@
+"""What the engine itself sends as events: that a run has ended or was started by name, that a schedule has ticked.
+
+Only those that a function waits for under the config in force, so that nobody pays for what nobody hears. What such an
+event starts is not told of in turn: a function that hears of every end would hear of its own for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from perdure.core import ids, payload
+from perdure.core.fold import channels
+from perdure.core.ops import EventData, Failure
+from perdure.core.routing import OWN_EVENTS
+from perdure.core.state import PartitionState, Run
+from perdure.errors import EncodingError
+
+FINISHED, FAILED, CANCELLED, INVOKED, TICK = OWN_EVENTS
+_OWN = "perdure/function."
+Read = Callable[[bytes], Any]
+
+_NAMES = {"completed": (FINISHED,), "failed": (FINISHED, FAILED), "cancelled": (CANCELLED,)}
+
+
+def ended(state: PartitionState, run: Run, ts: int) -> None:
+    """A run has ended. `finished` is told of what completed or failed, as in other systems of this kind."""
+    wanted = [name for name in _NAMES[run.status] if name in state.heard]
+    event = run.event
+    if not wanted or (event["name"].startswith(_OWN) and event["name"] != INVOKED):
+        return
+    whole: dict[str, Any] = {"run_id": run.id, "function_id": run.function, "status": run.status}
+    if run.error is not None:
+        whole["error"] = dict(run.error)
+    if run.status == "cancelled":
+        whole["reason"] = run.reason
+    result = run.result
+
+    def told(read: Read) -> dict[str, Any]:
+        ending = {} if result is None else {"result": read(result)}
+        return whole | ending | {"event": {**event, "data": read(event["data"])}}
+
+    data = _written(told)
+    for name in wanted:
+        channels.to_events(state, _made(name, ids.digest(name, run.id), ts, event, data))
+
+
+def started(state: PartitionState, run_id: str, function: str, event: EventData) -> None:
+    """A run was started by name, or by the clock."""
+    name = event["name"]
+    if name not in state.heard or name not in (INVOKED, TICK):
+        return
+    whole = {"run_id": run_id, "function_id": function}
+    data = event["data"] if name == TICK else _written(lambda read: whole | {"data": read(event["data"])})
+    channels.to_events(state, _made(name, ids.digest(name, run_id), event["ts"], event, data))
+
+
+def failure(run: Run, error: Failure, ts: int) -> EventData:
+    """The event that starts a failure handler: what failed, how, and the event that began it."""
+    event = run.event
+    whole: dict[str, Any] = {"run_id": run.id, "function_id": run.function, "error": dict(error)}
+    data = _written(lambda read: whole | {"event": {**event, "data": read(event["data"])}})
+    return _made(FAILED, ids.digest("failed", run.id), ts, event, data)
+
+
+def _written(told: Callable[[Read], dict[str, Any]]) -> bytes:
+    try:
+        return payload.dumps(told(payload.loads))
+    except (
+        EncodingError
+    ):  # any client may append events, and any bytes as their data; or it is nested too deeply now
+        return payload.dumps(told(lambda data: data.decode(errors="replace")))
+
+
+def _made(name: str, event_id: str, ts: int, of: EventData, data: bytes) -> EventData:
+    return EventData(name=name, id=event_id, ts=ts, key=of["key"], v=None, data=data, trace=of["trace"])
