@@ -43,11 +43,11 @@ class Watch(Observer):
 
     def watch(self, firing: Firing) -> None:
         """Looks at the records of many timers, too."""
-        due = firing.due
+        fire = firing.due
 
-        def noted(run: str, key: str, when: int) -> None:
+        def noted(run: str, key: str, due: int) -> None:
             self.fired.setdefault(run, time_ns() // 1_000)
-            due(run, key, when)
+            fire(run, key, due)
 
         firing.due = noted
 
