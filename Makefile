@@ -18,7 +18,7 @@ compile := UV_CUSTOM_COMPILE_COMMAND="make lock" $(bin)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-kafka bench-peers bench-endurance performance chaos soak lock clean
+.PHONY: help demo test check bench bench-kafka bench-peers bench-size bench-endurance performance chaos soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 22
@@ -49,6 +49,9 @@ performance: $(stamp) ## the tables of docs/performance.md anew, from the figure
 
 bench-peers: $(stamp) ## the same workloads on DBOS, Restate and Celery, in turn, with a plot
 	$(bin)/python benchmarks/peers/run.py $(ARGS)
+
+bench-size: $(stamp) ## very many sleeping runs: ARGS="--runs 1000000 --log kafka" for others than 200,000 on a file
+	$(bin)/python benchmarks/size.py $(ARGS)
 
 chaos: $(stamp) ## faults at random over real processes, checked: MINUTES=10 SEED=1 LOG=sqlite|kafka|both
 	$(bin)/python -m tests.chaos --minutes $(MINUTES) --log $(LOG) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -166,6 +166,20 @@ def test_an_event_id_counts_once_a_day_however_many_others_there_are():
     assert len(j.state.runs) == 51
 
 
+def test_an_id_that_a_client_made_up_counts_once_for_some_minutes_however_many_others_there_are():
+    j = led(event_ids_max=5)
+    for n in range(50):
+        arrive(j, n, f"~{n}", "user/created")
+    assert (len(j.state.made_ids), len(j.state.old_made_ids)) == (5, 45)
+    arrive(j, 50, "~0", "user/created")
+    at = len(j.entries)
+    arrive(j, 51, "~1", "user/created")
+    assert len(j.state.runs) == 50 == len(from_snapshot(j, at).runs)
+    j.ts += j.state.limits.generated_id_time_max
+    arrive(j, 52, "~1", "user/created")
+    assert len(j.state.runs) == 51
+
+
 # --- what a run has had -----------------------------------------------------------------------------------------------
 
 

@@ -79,7 +79,7 @@ async def test_A10_state_from_snapshot_and_tail_is_that_of_the_whole_journal() -
 async def test_A3_B11_a_run_that_sleeps_for_long_holds_no_coroutine_and_comes_back_from_the_spill_file() -> (
     None
 ):
-    a = app()
+    a = app(spilled_history_bytes_min=0)
     async with environment(a, partitions=1) as env:
         runs = await env.send([{"name": "work", "data": {"n": n}} for n in range(20)])
         assert env._engine is not None

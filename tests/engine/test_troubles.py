@@ -46,7 +46,7 @@ async def journal(env: Environment, kind: bytes, partition: int = 0) -> list[Ent
 
 @pytest.mark.asyncio
 async def test_one_error_of_the_spill_file_ends_no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    a = app(limits=replace(DEFAULT_LIMITS, resident_idle_us_max=0))
+    a = app(limits=replace(DEFAULT_LIMITS, resident_idle_us_max=0, spilled_history_bytes_min=0))
 
     @a.function(on="sleep")
     async def sleeps(ctx: Context) -> int:

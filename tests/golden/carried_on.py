@@ -24,6 +24,7 @@ NOT_WRITTEN = {ops.SLOT_ASKED, ops.SLOT_GRANTED, ops.SLOT_RELEASED, ops.FORKED_F
 """Ops of level 1 that nothing writes yet."""
 WITHIN_S = 60.0
 
+
 MakeLog = Callable[[], Log]
 
 
@@ -51,7 +52,10 @@ def consistent(story: verdict.Story) -> None:
     assert not faults, "\n".join(faults)
 
 
-LATER = ("Ticked",)
+LATER = (
+    "Ticked",
+    "Fired",
+)
 """Kinds of records that have come since the logs were written."""
 
 

@@ -192,9 +192,12 @@ def _every_outcome() -> Body:
 Samples = dict[str, tuple[str, str, Body]]
 
 
+DUE: Body = {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]}
+
+
 def samples() -> Samples:
     """By the file's name: the record, what the file is about, and the body."""
-    from tests.golden.states import SNAPSHOT
+    from tests.golden.states import PACKED, SNAPSHOT
 
     made: Samples = {
         "Event": ("Event", "an event as a client sends it, with every field", EVENT),
@@ -203,11 +206,8 @@ def samples() -> Samples:
         "Commit": ("Commit", "a commit with every op, and acks", _every_op()),
         "Commit.children": ("Commit", "every outcome of a child", _every_outcome()),
         "Ingest": ("Ingest", "a batch of events, routed", INGEST),
-        "Due": (
-            "Due",
-            "delayed events are due",
-            {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]},
-        ),
+        "Due": ("Due", "delayed events are due", DUE),
+        "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
         "Config.2": ("Config", "the functions in force, one under conditions", CONFIG),
         "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
         "Level": ("Level", "a level is raised", {"level": 1}),
@@ -231,6 +231,7 @@ def samples() -> Samples:
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
         "Snapshot.2": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "PackedState": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.core import codec
 from tests.golden.samples import CONFIG, CORRELATE, EVENT, FAILURE, PLAIN_EVENT, POSITION, RUN, T
 
 Body = dict[str, Any]
@@ -121,6 +122,24 @@ CELL: Body = {
     "subscriptions": [{"run": RUN, "key": "/w", "since": T, "seen": ["evt-1"]}],
     "kept": [{"arrived": T, "correlate": CORRELATE}],
     "forgotten": 5,
+}
+SLEEPING: Body = LIVE | {
+    "id": "1p3-aaaaaaaaaaaaaaaaaaaa",
+    "pending": [PENDING | {"key": "/nap", "kind": "timer", "due": T + 9}],
+    "inbox": [],
+    "held": None,
+}
+_SLEEPING = codec.pack("PackedRun", {"timer": "/nap", "state": SLEEPING})
+PACKED: Body = {
+    "covers": 42,
+    "index": 1,
+    "of": "runs",
+    "form": codec.form("PackedRun"),
+    "digests": bytes(range(8)),
+    "sizes": len(_SLEEPING).to_bytes(4, "little"),
+    "data": _SLEEPING,
+    "dues": (T + 9).to_bytes(8, "little"),
+    "due_digests": bytes(range(8)),
 }
 SNAPSHOT: Body = {
     "covers": 42,

@@ -98,7 +98,8 @@ class KillersWorld(World):
             raise Broken(f"found to have killed its worker: {[(run.id, run.function) for run in found]}")
         del self.sent[KILLER]
         for state in self.audit.states:
-            state.runs = {run_id: run for run_id, run in state.runs.items() if run not in found}
+            for run in found:
+                state.runs.pop(run.id, None)
         super()._check_complete()
 
 

@@ -66,7 +66,7 @@ class Worker:
             clock=world.clock,
             steps=self.steps,
             functions=functions,
-            limits=LIMITS,
+            limits=world.limits,
             observers=Observers(),
             entropy=world.entropy(self.name),
             on_trouble=world.trouble,
@@ -87,6 +87,8 @@ class Worker:
 
 class World:
     """Everything, and the seed that moves it."""
+
+    limits = LIMITS
 
     def __init__(self, seed: int) -> None:
         self.rnd = random.Random(seed)

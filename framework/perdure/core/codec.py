@@ -27,7 +27,7 @@ from perdure.errors import EncodingError
 NAMESPACE = "perdure"
 RECORDS = (
     "Event", "Claim", "Commit", "Ingest", "Due", "Config", "Level", "Snapshotted", "Released", "Resumed", "Scanned",
-    "Message", "Command", "Ticked", "Reply", "DeadLetter", "Snapshot",
+    "Message", "Command", "Ticked", "Reply", "DeadLetter", "Snapshot", "PackedState", "Fired",
 )  # fmt: skip
 """The records that stand alone in the log; every other schema is a part of one of these."""
 
@@ -161,6 +161,31 @@ def ops_of(part: bytes) -> list[tuple[str, dict[str, Any]]]:
     except Exception as error:
         raise EncodingError(f"a run's history is corrupt: {type(error).__name__}: {error}") from error
     return change["ops"]
+
+
+def pack(name: str, body: Mapping[str, Any]) -> bytes:
+    """The bytes of a part of a record, without saying of what it is one. Raises EncodingError."""
+    parts: list[bytes] = []
+    try:
+        _writer(name)(parts, body)
+    except _MISFITS as error:
+        raise EncodingError(f"a {name} does not fit its schema: {_said(error)}") from error
+    return b"".join(parts)
+
+
+def unpack(name: str, data: bytes) -> dict[str, Any]:
+    """What `pack` has packed. Raises EncodingError."""
+    try:
+        body, end = _reader(name)(data, 0)
+        _whole(data, end)
+    except Exception as error:
+        raise EncodingError(f"a packed {name} is corrupt: {type(error).__name__}: {error}") from error
+    return body
+
+
+def form(name: str) -> bytes:
+    """What tells the schema of a part from its other versions: its fingerprint."""
+    return schema(name).prefix[len(MARKER) :]
 
 
 def _resolved(was: Schema, value: bytes) -> dict[str, Any]:

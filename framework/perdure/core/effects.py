@@ -62,6 +62,15 @@ class Delayed:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerDue:
+    """The log says that a timer of a run is due."""
+
+    run: str
+    key: str
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """Earlier events are to be searched."""
 
@@ -90,4 +99,17 @@ class Ticked:
     schedule: str
 
 
-Effect = Activate | Arm | Send | Ended | Answer | Claimed | Delayed | Search | Bury | Configured | Ticked
+Effect = (
+    Activate
+    | Arm
+    | Send
+    | Ended
+    | Answer
+    | Claimed
+    | Delayed
+    | TimerDue
+    | Search
+    | Bury
+    | Configured
+    | Ticked
+)

@@ -52,10 +52,10 @@ class Limits:
     ingest_events_max: int = 500
     """Events routed by one record."""
     ingest_bytes_max: int = 384 * KB
-    events_buffered_max: int = 5_000
+    events_buffered_max: int = 1_000
     """Events read ahead of their routing, per partition."""
-    event_ids_max: int = 100_000
-    """Event ids remembered as they are, per partition; older ones as digests."""
+    event_ids_max: int = 10_000
+    """Event ids remembered as they are, about 200 bytes each, per partition and kind; older ones as digests of 16."""
     old_event_ids_max: int = 1_000_000
     """Event ids remembered as digests, per partition: with so many more within `event_id_time_max`, the oldest are
     forgotten before their time, and a repeat of one of these is a new event."""
@@ -92,6 +92,13 @@ class Limits:
     """Runs whose coroutine is kept in memory, per partition."""
     resident_idle_us_max: int = 60 * SECOND_US
     """A run that nothing is due for within this time may be evicted."""
+    dormant_runs_max: int = 500
+    """Runs that only wait, and cells that only have waits, that a partition keeps as objects: about 2.5 KB each. More
+    are packed: 16 to 32 bytes each in memory, the rest in a temporary file."""
+    packed_run_bytes_max: int = 64 * KB
+    """A run with a longer history is not packed; that lies in a temporary file all the same."""
+    spilled_history_bytes_min: int = 4 * KB
+    """A history of so many bytes goes to the file as soon as its run rests, packed or not."""
     attempts_running_max: int = 10_000
     """Attempts handed to the worker and not finished, per process."""
     timers_tick_max: int = 1_000
@@ -101,8 +108,10 @@ class Limits:
     graveyard_max: int = 100
     """Torn-down coroutines that refuse to end."""
     traceback_bytes_max: int = 8 * KB
-    snapshot_tail_bytes_min: int = 16 * MB
-    """A snapshot is taken when the journal's tail outgrows the larger of this and the state."""
+    snapshot_tail_bytes_min: int = 4 * MB
+    """A snapshot is taken when the journal's tail outgrows the larger of this and a quarter of the last snapshot: a
+    successor reads so much before it leads, and to fold a byte of a journal takes ten times as long as to take over one
+    of a snapshot."""
     snapshot_time_max: int = DAY_US
     """How old a record may be that no snapshot has, on a log that drops what is old by itself (µs)."""
     snapshot_sets_max: int = 2

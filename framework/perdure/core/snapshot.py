@@ -11,15 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure.core import codec
+from perdure.core import codec, packed
+from perdure.core.bodies import cell_body, cell_of, run_body, run_of, timed
 from perdure.core.fold import LEVEL, aging, too_new
 from perdure.core.ids import GENERATED
 from perdure.core.limits import DEFAULT_LIMITS, Limits
-from perdure.core.state import Cell, CellKey, Item, PartitionState, Pending, Run, Scan, Schedule, Subscription
+from perdure.core.roster import Shelf
+from perdure.core.state import Cell, CellKey, PartitionState, Run, Scan, Schedule
 from perdure.errors import EncodingError, LevelTooNew
 
+__all__ = ["Restoring", "SnapshotCut", "cell_body", "partition_body", "restore", "run_body", "take"]
+
 Body = dict[str, Any]
-_OLD_IDS = ("old_event_ids", "ended_ids")
+_OLD_IDS = ("old_event_ids", "old_made_ids", "ended_ids")
 _TRIALS = "trials"
 
 
@@ -31,8 +35,9 @@ class SnapshotCut:
         self.chunks: list[bytes] = []
         self._state = state
         self._partition: Body | None = partition_body(state)
-        self._runs = dict.fromkeys(state.runs)
-        self._cells = dict.fromkeys(state.cells)
+        self._runs = dict.fromkeys(state.runs.plain)
+        self._cells = dict.fromkeys(state.cells.plain)
+        self._packed = [packed.Columns("runs", state.runs), packed.Columns("cells", state.cells)]
         self._ids = [{"of": name, "ids": part} for name in _OLD_IDS for part in getattr(state, name).parts()]
         if trials := state.trials.pack():
             self._ids.append({"of": _TRIALS, "ids": trials})
@@ -67,6 +72,8 @@ class SnapshotCut:
         """The state is not watched any more."""
         if self._state.cut is self:
             self._state.cut = None
+            self._state.runs.let_go()
+            self._state.cells.let_go()
 
     def _grow(self, size: int) -> None:
         self._bytes += size
@@ -96,18 +103,43 @@ class SnapshotCut:
             if self._broken is not None:
                 raise self._broken
             if self._runs:
-                self.save_run(self._state.runs[next(iter(self._runs))])
+                run_id = next(iter(self._runs))
+                run = self._state.runs.peek(run_id)  # it may have been packed since
+                if run is not None:
+                    self.save_run(run)
+                self._runs.pop(run_id, None)
             elif self._cells:
                 where = next(iter(self._cells))
-                self.save_cell(where, self._state.cells[where])
+                cell = self._state.cells.peek(where)
+                if cell is not None:
+                    self.save_cell(where, cell)
+                self._cells.pop(where, None)
             elif self._ids:
                 body = self._ids.pop()
                 self._save(self._id_bodies, lambda body=body: body, len(body["ids"]))
+            elif self._packed:
+                self._take_packed()
             else:
                 self.close()
                 self._cut_chunk(last=True)
                 return True
         return False
+
+    def _take_packed(self) -> None:
+        """Takes over one more packed run or cell, as it is."""
+        if self._partition is not None:
+            self._cut_chunk()  # it comes first
+        columns = self._packed[0]
+        try:
+            chunk = columns.advance(self._state.limits.snapshot_chunk_bytes_max)
+            if chunk is not None:
+                chunk |= {"covers": self.covers, "index": len(self.chunks)}
+                self.chunks.append(_seal(codec.encode("PackedState", chunk)))
+            elif columns.over:
+                self._packed.pop(0)
+        except BaseException:
+            self.close()
+            raise
 
 
 def take(state: PartitionState, covers: int) -> list[bytes]:
@@ -128,10 +160,11 @@ def restore(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[P
 
 class Restoring:
     """A state in the making, chunk by chunk. Both methods raise EncodingError when the chunks are not a snapshot, and
-    LevelTooNew when they are one of a newer version."""
+    LevelTooNew when they are one of a newer version. What is packed goes to a shelf as it is: in memory by default."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, shelf: Shelf | None = None) -> None:
         self._limits = limits
+        self._shelf = shelf
         self._state: PartitionState | None = None
         self._covers = self._index = self._count = 0
 
@@ -144,21 +177,26 @@ class Restoring:
                 f"a snapshot was written by another version of perdure: {error}. Upgrade this worker; until then it"
                 " leaves the partition alone"
             ) from error
-        if name != "Snapshot":
+        if name not in ("Snapshot", "PackedState"):
             raise EncodingError(f"a snapshot has a chunk that is a {name} record")
-        if body["partition"] is not None:
+        if name == "Snapshot" and body["partition"] is not None:
             if body["partition"]["level"] > LEVEL:
                 raise too_new(body["partition"]["number"], body["partition"]["level"], "", "in its snapshot")
             self._state, self._covers = _partition(body["partition"], self._limits), body["covers"]
+            if self._shelf is not None:
+                self._state.runs.shelf = self._state.cells.shelf = self._shelf
         state = self._state
         if state is None or (body["covers"], body["index"]) != (self._covers, self._index):
             raise EncodingError("the chunks of a snapshot do not belong together")
         self._index += 1
+        if name == "PackedState":
+            packed.take_over(state, body)
+            return
         self._count = body["count"]
         for run in body["runs"]:
-            state.runs[run["id"]] = _run(run)
+            state.runs[run["id"]] = run_of(run)
         for cell in body["cells"]:
-            state.cells[cell["name"], cell["path"], cell["value"]] = _cell(cell)
+            state.cells[cell["name"], cell["path"], cell["value"]] = cell_of(cell)
         for part in body["ids"]:
             if part["of"] == _TRIALS:
                 _take_trials(state, part["ids"])
@@ -172,11 +210,12 @@ class Restoring:
         state = self._state
         if state is None or self._count != self._index:
             raise EncodingError(f"a snapshot has {self._index} chunks, and these are not all")
-        arrivals = ((arrived, where) for where, cell in state.cells.items() for arrived, _ in cell.kept)
+        cells, runs = state.cells.plain, state.runs.plain  # packed ones neither keep events nor have ended
+        arrivals = ((arrived, where) for where, cell in cells.items() for arrived, _ in cell.kept)
         state.kept = deque(sorted(arrivals))
-        kept = (correlate for cell in state.cells.values() for _, correlate in cell.kept)
+        kept = (correlate for cell in cells.values() for _, correlate in cell.kept)
         state.kept_bytes = sum(map(aging.kept_bytes, kept))
-        ended = (state.runs[run_id] for _, run_id in state.ended if run_id in state.runs)
+        ended = (runs[run_id] for _, run_id in state.ended if run_id in runs)
         state.ended_bytes = sum(map(aging.run_bytes, ended))
         return state, self._covers
 
@@ -204,10 +243,6 @@ def _counters(counts: dict[str, int]) -> list[Body]:
     return [{"name": name, "seq": seq} for name, seq in counts.items()]
 
 
-def _timed(times: dict[str, int]) -> list[Body]:
-    return [{"name": name, "time": time} for name, time in times.items()]
-
-
 def _armed(armed: dict[tuple[str, str], int]) -> list[Body]:
     return [{"name": name, "path": path, "since": since} for (name, path), since in armed.items()]
 
@@ -218,7 +253,7 @@ def partition_body(state: PartitionState) -> Body:
         for target, queue in state.outbox.items()
         for seq, body in queue
     ]
-    known = _timed(state.event_ids) + _timed(state.made_ids)
+    known = timed(state.event_ids) + timed(state.made_ids)
     scans = [
         {
             "id": i,
@@ -301,61 +336,3 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
     for s in body["scans"]:
         state.scans[s["id"]] = Scan(s["name"], s["path"], s["value"], s["since"], s["cursor"], s["to"])
     return state
-
-
-_RUN_PLAIN = (
-    "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
-    "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
-    "cancels", "held",
-)  # fmt: skip
-
-
-def run_body(run: Run) -> Body:
-    body: Body = {name: getattr(run, name) for name in _RUN_PLAIN}
-    for name in ("history", "tags", "watchers", "values"):
-        body[name] = body[name].copy()  # encoded later than this moment
-    body["pending"] = [
-        {name: getattr(p, name) for name in Pending.__slots__} | {"key": key}
-        for key, p in run.pending.items()
-    ]
-    body["inbox"] = [
-        {"offset": item.offset, "body": (item.name, item.body), "command": item.command} for item in run.inbox
-    ]
-    body["commands"], body["seen"] = list(run.commands), _timed(run.seen)
-    return body
-
-
-def _run(body: Body) -> Run:
-    run = Run(body["id"], body["function"], body["event"], body["created"], body["prev"])
-    for name in _RUN_PLAIN:
-        setattr(run, name, body[name])
-    for p in body["pending"]:
-        key = p.pop("key")
-        run.pending[key] = Pending(**p)
-    run.inbox = [Item(i["offset"], i["body"][0], i["body"][1], i["command"]) for i in body["inbox"]]
-    run.commands = dict.fromkeys(body["commands"])
-    run.seen = {seen["name"]: seen["time"] for seen in body["seen"]}
-    return run
-
-
-def cell_body(where: CellKey, cell: Cell) -> Body:
-    return {
-        "name": where[0],
-        "path": where[1],
-        "value": where[2],
-        "subscriptions": [
-            {"run": s.run, "key": s.key, "since": s.since, "seen": list(s.seen)}
-            for s in cell.subscriptions.values()
-        ],
-        "kept": [{"arrived": arrived, "correlate": c} for arrived, c in cell.kept],
-        "forgotten": cell.forgotten,
-    }
-
-
-def _cell(body: Body) -> Cell:
-    cell = Cell(kept=deque((k["arrived"], k["correlate"]) for k in body["kept"]), forgotten=body["forgotten"])
-    for s in body["subscriptions"]:
-        cell.subscriptions[s["run"], s["key"]] = Subscription(
-            s["run"], s["key"], s["since"], dict.fromkeys(s["seen"])
-        )
-    return cell

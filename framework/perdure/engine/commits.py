@@ -196,16 +196,17 @@ class Commits:
     def plain_commit(self, run: Run, changes: list[Op]) -> None:
         """A commit of a run that has no coroutine in memory."""
         self._services.observers.woken(run)
-        prev = run.prev
+        run_id, prev = run.id, run.prev
 
         def read(_fact: Fact, void: str | None) -> None:
+            found = self._driver.state.runs.get(run_id) or run  # another object, if it was packed meanwhile
             if void is None:
-                self._services.observers.accepted(run, changes, self._services.clock.now())
-            if run.id not in self._driver.residents:
-                self._services.observers.left(run.id)
+                self._services.observers.accepted(found, changes, self._services.clock.now())
+            if run_id not in self._driver.residents:
+                self._services.observers.left(run_id)
             # Void after a commit that was in flight: what led to it is decided anew. Parked: somebody may have acted.
-            if run.prev != prev if void is not None else run.status in STILL:
-                self._driver.activate(run.id)
+            if found.prev != prev if void is not None else found.status in STILL:
+                self._driver.activate(run_id)
 
         def append() -> None:
             body = {"changes": [{"entity": run.id, "prev": run.prev, "ops": changes}], "acks": []}

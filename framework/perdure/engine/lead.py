@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from perdure.core import effects
 from perdure.core.state import PartitionState
+from perdure.engine.firing import Firing
 from perdure.engine.keeping import Keeping
 from perdure.engine.life import Life
 from perdure.engine.residents import Residents
@@ -41,6 +42,7 @@ class Lead:
         self.schedules = Schedules(self.life)
         self.snapshots = Snapshots(self.life)
         self.keeping = Keeping(self.life)
+        self.firing = Firing(self.life, self._fire)
         self._acking = False
 
     # ------------------------------------------------------------------ a life
@@ -75,10 +77,12 @@ class Lead:
             self.schedules.close()
             self.snapshots.close()
             self.residents.close()
+            self.firing.close()
 
     def quiet(self) -> bool:
         """Whether nothing is under way in this life."""
-        return not (self.life.unread or self.life.outbox.unsent() or self.router.busy or self.residents.busy)
+        waking = self.firing.busy or self.residents.busy
+        return not (self.life.unread or self.life.outbox.unsent() or self.router.busy or waking)
 
     # ------------------------------------------------------------------ effects
 
@@ -101,6 +105,8 @@ class Lead:
                 self.life.replies.answer(client, command, run, value)
             case effects.Delayed(due):
                 self.life.timers.arm("", "", due)
+            case effects.TimerDue(run, key, due):
+                self.firing.due(run, key, due)
             case effects.Search(scan):
                 self.searches.mark(scan)
             case effects.Configured():

@@ -68,7 +68,12 @@ class Life:
         self.outbox = Outbox(services, state, producer, self.failed)
         self.replies = Replies(services, state, producer, self.failed)
         self.timers = Timers(
-            services.clock, fire, services.limits.timers_tick_max, lambda: dues_of(state), services.trouble
+            services.clock,
+            fire,
+            services.limits.timers_tick_max,
+            lambda: dues_of(state),
+            services.trouble,
+            state.runs,
         )
 
     @property

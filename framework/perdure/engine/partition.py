@@ -11,9 +11,11 @@ from perdure.core.fold import fold
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.state import PartitionState
 from perdure.engine.lead import Lead
+from perdure.engine.packing import Packing
 from perdure.engine.pauses import LONGEST_US, jittered
 from perdure.engine.restoring import restored
 from perdure.engine.services import Services
+from perdure.engine.shelf import FileShelf
 from perdure.engine.spill import Spill
 from perdure.errors import EncodingError, LevelTooNew, LogDamaged, LogError, PerdureError
 from perdure.logs.contract import Entry, Producer, Topic, check_whole
@@ -26,20 +28,19 @@ LONG_READ_US = 10_000_000
 """How long others wait for one that reads; it may be one of which nothing comes."""
 
 
+class _ShelfLost(Exception):
+    """What is kept of runs that wait cannot be read. It is a cache of the log."""
+
+
 class Partition:
     """A reader of the journal at first; the leader once its own claim was read back."""
 
     def __init__(self, services: Services, number: int) -> None:
         self._services = services
         self.number = number
-        limits = services.limits.folding(DEFAULT_LIMITS.folded())  # until the log says what holds
-        generations = services.log.generations
-        self.state = PartitionState(
-            number, generations[0], routing.generation_of(number, generations), limits=limits
-        )
         self.lead: Lead | None = None
         self._spill = Spill()
-        self._position = 0
+        self._begin()
         self._catch_up_to = 0
         self._claiming: tuple[bytes, Producer] | None = None
         self._following = False
@@ -53,6 +54,27 @@ class Partition:
         """When an append failed last (µs), and how often in a row."""
 
     # ------------------------------------------------------------------ recovery
+
+    def _begin(self) -> None:
+        """Goes back to the state before the first entry."""
+        limits = self._services.limits.folding(DEFAULT_LIMITS.folded())  # until the log says what holds
+        generations = self._services.log.generations
+        generation = routing.generation_of(self.number, generations)
+        state = PartitionState(self.number, generations[0], generation, limits=limits)
+        shelf = FileShelf()
+        state.runs.shelf = state.cells.shelf = shelf
+        self._go_on_from(state, 0, shelf)
+
+    def _go_on_from(self, state: PartitionState, position: int, shelf: FileShelf) -> None:
+        """Takes up a state, and the shelf on which its packed runs lie."""
+        self.state, self._position, self._shelf = state, position, shelf
+        self._state_bytes = self._tail_bytes = 0
+        """Of the snapshot that it came from, and of what was read behind that."""
+        self._packing = Packing(self._services, state)
+
+    def _let_state_go(self) -> None:
+        self._packing.closed = True
+        self._shelf.close()
 
     async def recover(self) -> None:
         """Loads the newest snapshot that can be verified, and reads on from there; tries until that has worked."""
@@ -79,7 +101,7 @@ class Partition:
         for name in reversed(await log.snapshots(self.number)):
             try:
                 chunks = await log.get_snapshot(self.number, name)
-                state, covers = await restored(chunks, self.state.limits)
+                state, covers = await restored(chunks, self.state.limits, shelf := FileShelf())
             except (EncodingError, LogError) as error:
                 self._services.trouble(
                     f"snapshot {name} of partition {self.number} is damaged; an older one is tried", error
@@ -92,7 +114,9 @@ class Partition:
                     " namespace. The partition is left alone until then."
                 )
             if covers >= first:
-                self.state, self._position = state, covers
+                self._let_state_go()
+                self._go_on_from(state, covers, shelf)
+                self._state_bytes = sum(map(len, chunks))
                 break
         if self._position < first:
             raise LogError(
@@ -108,11 +132,12 @@ class Partition:
         if end - self._position > LONG_READ_ENTRIES:
             await self._wait_to_read()
         if self._gone:
+            self._let_state_go()
             self._let_others_read()
             return
         self._catch_up_to = end
-        self._services.follow(Topic.JOURNAL, self.number, self._position)
         self._following = True
+        self._services.follow(Topic.JOURNAL, self.number, self._position)
         if self._position >= end:
             self._catch_up_to = -1
             self._claim()
@@ -180,7 +205,12 @@ class Partition:
             self.lead = Lead(
                 self._services, self.state, producer, owner, self._failed, self._position - 1, self._spill
             )
+            self._packing.returned = self.lead.life.timers.arm_all
             self.lead.snapshots.position = self._position
+            self.lead.snapshots.state_bytes, self.lead.snapshots.tail_bytes = (
+                self._state_bytes,
+                self._tail_bytes,
+            )
             self.lead.begin()
             self._let_others_read()
         else:
@@ -207,24 +237,45 @@ class Partition:
     def _depose(self) -> None:
         lead, self.lead = self.lead, None
         if lead is not None:
+            self._state_bytes, self._tail_bytes = lead.snapshots.state_bytes, lead.snapshots.tail_bytes
             lead.stop()
+            self._packing.returned = None
             self.state.effects.clear()
 
     # ------------------------------------------------------------------ reading
 
     def entries(self, batch: Sequence[Entry]) -> None:
         """Folds a batch of the journal and acts on what it says."""
+        if not self._following:
+            return  # what was still under way when it began anew
         try:
             for entry in batch:
                 self._take(entry)
         except (LevelTooNew, LogDamaged) as error:
             self._leave_alone(error)
             return
+        except _ShelfLost as error:
+            self._begin_anew(error)
+            return
+        self._packing.consider(() if self.lead is None else self.lead.residents.residents)
         if self.lead is not None:
             self.lead.settle()
         elif self._claiming is None and not self._gone and self._position >= self._catch_up_to > -1:
             self._catch_up_to = -1
             self._claim()
+
+    def _begin_anew(self, error: _ShelfLost) -> None:
+        """Recovers once more, as after a crash."""
+        self._depose()
+        if self._claiming is not None:
+            self._claiming[1].close()
+            self._claiming = None
+        self._unfollow()
+        self._let_state_go()
+        self._begin()
+        self._services.trouble(f"partition {self.number} is recovered anew", error)
+        clock = self._services.clock
+        clock.call_at(clock.now() + jittered(0, self._services.entropy), self._recover_again)
 
     def _leave_alone(self, error: PerdureError) -> None:
         """A newer version of perdure has to lead it, or its journal has to be restored: nothing here may guess."""
@@ -241,12 +292,13 @@ class Partition:
         own = lead.life.match(entry) if lead is not None else None
         if own is None:
             fact = read_fact(entry.offset, entry.ts, entry.value, entry.headers)
-            void = fold(state, fact)
+            void = self._fold(fact)
             if void is not None and fact.kind == "Claim":
                 self._late_claim(fact)
         else:
             fact = Fact(entry.offset, entry.ts, own.name, own.body, own.stamp, entry.value, parts=own.parts)
-            void = fold(state, fact)
+            void = self._fold(fact)
+        self._tail_bytes += len(entry.value)
         if lead is not None:
             lead.snapshots.position = self._position
             lead.snapshots.tail_bytes += len(entry.value)
@@ -254,6 +306,12 @@ class Partition:
                 own.on_read(fact, void)
         if state.effects:
             self._perform()
+
+    def _fold(self, fact: Fact) -> str | None:
+        try:
+            return fold(self.state, fact)
+        except OSError as error:
+            raise _ShelfLost(f"runs that wait cannot be read from their temporary file: {error}") from error
 
     def _late_claim(self, fact: Fact) -> None:
         if self._claiming is not None and fact.stamp is not None and fact.stamp.owner == self._claiming[0]:
@@ -299,9 +357,14 @@ class Partition:
         self._let_others_read()
         self._depose()
         self._spill.close()
+        self._let_state_go()
         if self._claiming is not None:
             self._claiming[1].close()
             self._claiming = None
+        self._unfollow()
+
+    def _unfollow(self) -> None:
         if self._following and self._services.member is not None:
             self._services.member.unfollow(Topic.JOURNAL, self.number)
             self._services.member.unfollow(Topic.EVENTS, self.number)
+        self._following = False

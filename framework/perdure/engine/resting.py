@@ -99,9 +99,13 @@ class Resting:
         )
 
     def _evict(self, run: Run, resident: Resident) -> None:
-        """Lets the coroutine go, and the history to the spill file."""
+        """Lets the coroutine go, and a long history to the spill file. A short one is packed with its run."""
         driver = self._driver
         driver.let_go(resident)
+        if driver.state.dormant is not None:
+            driver.state.dormant.run(run)
+        if run.size < driver.services.limits.spilled_history_bytes_min:
+            return
         try:
             run.history = driver.life.spill.put(run.history)
         except OSError as error:

@@ -42,6 +42,8 @@ class Services:
     triggering: Triggering = field(init=False)
     member: Member | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    snapshotting: int = 0
+    """Partitions of which a snapshot is being taken. They take turns: each is in memory as a whole meanwhile."""
     long_reads: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
     """Who reads a long journal holds it until it leads: read one after the other, the first one goes on far sooner than
     if all were read at once, and the last one no later."""

@@ -10,12 +10,14 @@ from perdure.core.limits import MINUTE_US
 from perdure.core.snapshot import SnapshotCut
 from perdure.engine.clock import Alarm
 from perdure.engine.life import Life
-from perdure.engine.restoring import restored
+from perdure.engine.restoring import Unkept, restored
 from perdure.errors import LogError
 from perdure.logs.contract import Topic
 
 AGAIN_US = MINUTE_US
 ENTITIES_PER_TICK = 500
+TAIL_PART = 4
+"""A tail of this part of the state is as long as it may be."""
 
 
 class Snapshots:
@@ -29,7 +31,8 @@ class Snapshots:
         """Bytes of the journal since the last cut; the reader counts them up."""
         self.position = 0
         """Offset of the next entry that the reader will fold."""
-        self._state_bytes = 0
+        self.state_bytes = 0
+        """Bytes of the last snapshot."""
         self._alarm: Alarm | None = None
 
     def begin(self) -> None:
@@ -61,11 +64,13 @@ class Snapshots:
         if self._cut is not None:
             self._cut.close()
             self._cut = None
+            self._life.services.snapshotting -= 1
 
     def consider(self) -> None:
-        """Takes a snapshot when the tail has outgrown the larger of the state and its bound."""
-        limit = max(self._life.services.limits.snapshot_tail_bytes_min, self._state_bytes)
-        if not self._busy and self.tail_bytes > limit:
+        """Takes a snapshot when the tail has outgrown what a successor may have to read."""
+        services = self._life.services
+        limit = max(services.limits.snapshot_tail_bytes_min, self.state_bytes // TAIL_PART)
+        if not self._busy and self.tail_bytes > limit and not services.snapshotting:
             self.take()
 
     def take(self) -> None:
@@ -73,6 +78,7 @@ class Snapshots:
         if self._busy or not self._life.acting:
             return
         self.tail_bytes = 0
+        self._life.services.snapshotting += 1
         self._cut = SnapshotCut(self._life.state, self.position)
         self._busy = True
         self._life.services.soon(self._advance)
@@ -100,6 +106,8 @@ class Snapshots:
         except BaseException:
             self._failed()
             raise
+        finally:
+            self._life.services.snapshotting -= 1
 
     def _failed(self) -> None:
         """The next one may come through."""
@@ -112,10 +120,11 @@ class Snapshots:
         log, number = life.services.log, life.state.number
         name = f"{cut.covers:020d}"
         crc = checksum(cut.chunks)
-        self._state_bytes = sum(map(len, cut.chunks))
+        self.state_bytes = sum(map(len, cut.chunks))
         await log.put_snapshot(number, name, cut.chunks)
+        cut.chunks = []  # there may be a hundred MB of them
         stored = await log.get_snapshot(number, name)
-        await restored(stored)  # verified before anything is trimmed behind it
+        await restored(stored, shelf=Unkept())  # verified before anything is trimmed behind it
         if checksum(stored) != crc:
             raise LogError(
                 f"snapshot {name} of partition {number} is not what was written; the journal is kept"

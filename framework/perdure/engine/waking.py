@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.core import codec, ids, routing
+from perdure.core.bodies import fired
 from perdure.core.facts import Fact
 from perdure.core.ops import CHILD_ISSUED
 from perdure.core.state import STILL, Run
@@ -41,14 +42,15 @@ class Waking:
     def begin(self) -> None:
         """Wakes what has something to do now; what only waits stays in the log until it is due."""
         state = self._driver.state
-        busy = [run for run in state.live_runs() if self._has_work(run)]
+        awake = [run for run in state.runs.plain.values() if run.live]  # packed ones only wait
+        busy = [run for run in awake if self._has_work(run)]
         in_flight = [
             {"run": run.id, "key": key, "alone": False}
             for run in busy
             for key, pending in run.pending.items()
             if pending.kind == "step" and (pending.due is None or pending.due <= state.time)
         ]
-        for run in state.live_runs():
+        for run in awake:
             if run.status == "parked" and run.reason.startswith(UNFIT_REASON):
                 self._try_again(run)
         self._todo = [run.id for run in reversed(busy)]
@@ -132,7 +134,7 @@ class Waking:
         return (
             not run.started
             or bool(run.inbox)
-            or any(pending.kind == "step" for pending in run.pending.values())
+            or any(pending.kind == "step" or fired(pending) for pending in run.pending.values())
             or not run.pending
         )
 

@@ -115,8 +115,17 @@ def _unwind(loop: asyncio.AbstractEventLoop, tasks: list[RunTask], graves_max: i
             asyncio.tasks._leave_task(loop, task)
         if not ended:
             graveyard.bury(coroutine, graves_max)
+        _part(task)
     if interrupt is not None:
         raise interrupt
+
+
+def _part(task: RunTask) -> None:
+    """Cuts a task and what it waited for apart: else only the collector can free them, and all that hangs on them."""
+    waited_for: Any = getattr(task, "_fut_waiter", None)
+    if waited_for is not None:
+        for callback, _ in waited_for._callbacks or ():
+            waited_for.remove_done_callback(callback)
 
 
 def _throw(coroutine: Any) -> bool:

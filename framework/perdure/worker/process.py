@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import multiprocessing
@@ -27,6 +28,8 @@ _MARGIN_S: Final = 10.0
 """Past the drain: for flushing, leaving the group and closing files. Then the process ends whatever hangs."""
 _AT_ONCE_S: Final = 2.0
 """What "at once" leaves to clean up."""
+_M_ARENA_MAX: Final = -8
+_M_MMAP_THRESHOLD: Final = -3
 _YOUNG_OBJECTS: Final = 50_000
 """New objects after which the collector looks at the young ones; Python's own default is 700 to 2,000."""
 
@@ -40,6 +43,18 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 10, 10)
+    _share_heap()
+
+
+def _share_heap() -> None:
+    """Has all threads take memory from one heap, and gives large blocks back when they are free. glibc alone has such
+    settings; by itself it keeps 64 MB for what the log's thread needed once."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
 def event_loop() -> asyncio.AbstractEventLoop:

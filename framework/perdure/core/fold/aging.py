@@ -11,6 +11,8 @@ TIME_MAX = 2**63 - 1
 KEPT_BYTES = 2_000
 """About what a kept event, its cell and its places in them take in memory beside its data."""
 RUN_BYTES = 1_000
+MADE_PART = 10
+"""Ids that clients made up are remembered for minutes, so a tenth of the room for others does."""
 
 
 def remember(state: PartitionState, event_id: str, time: int) -> None:
@@ -22,6 +24,8 @@ def is_known(state: PartitionState, event_id: str, time: int) -> bool:
     """Whether an event of this id was routed lately enough to make one at this time (µs) a duplicate."""
     if event_id.startswith(GENERATED):
         then, keep = state.made_ids.get(event_id), state.limits.generated_id_time_max
+        if then is None:
+            then = state.old_made_ids.time_of(event_id)
     else:
         then, keep = state.event_ids.get(event_id), state.limits.event_id_time_max
         if then is None:
@@ -108,8 +112,12 @@ def _let_go(state: PartitionState) -> int:
             continue
         while cell.kept and cell.kept[0][0] <= arrived:
             after = max(after, min(drop_oldest(state, cell.kept)["time"] + 1, TIME_MAX))
-        if not cell.kept and not cell.subscriptions:
+        if cell.kept:
+            continue
+        if not cell.subscriptions:
             del state.cells[where]
+        elif state.dormant is not None:
+            state.dormant.cell(where)
     return after
 
 
@@ -131,6 +139,9 @@ def _made_ids(state: PartitionState) -> None:
     before = state.time - limits.generated_id_time_max
     while known:
         oldest = next(iter(known))
-        if known[oldest] > before and len(known) <= limits.event_ids_max:
-            return
+        time = known[oldest]
+        if time > before:
+            if len(known) <= limits.event_ids_max:
+                return
+            state.old_made_ids.add(oldest, time, limits.old_event_ids_max // MADE_PART)
         del known[oldest]

@@ -170,6 +170,19 @@ def _due(state: PartitionState, fact: Fact) -> str | None:
     return None
 
 
+def _fired(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "timers of a former owner"
+    for timer in fact.body["timers"]:
+        run = state.run(timer["run"])
+        pending = run.pending.get(timer["key"]) if run is not None and run.live else None
+        if pending is None or pending.kind != "timer" or pending.due != timer["due"] or pending.attempt:
+            continue  # it was dropped meanwhile, or is another
+        pending.attempt = 1
+        state.effects.append(effects.TimerDue(timer["run"], timer["key"], timer["due"]))
+    return None
+
+
 def _scanned(state: PartitionState, fact: Fact) -> str | None:
     if not _owned(state, fact):
         return "search of a former owner"
@@ -310,6 +323,7 @@ _RECORDS: dict[str, Callable[[PartitionState, Fact], str | None]] = {
     "Commit": _commit,
     "Ingest": _ingest,
     "Due": _due,
+    "Fired": _fired,
     "Scanned": _scanned,
     "Config": _config,
     "Level": _level,

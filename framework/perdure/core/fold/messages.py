@@ -87,6 +87,8 @@ def _subscribe(state: PartitionState, _fact: Fact, _name: str, body: Body) -> No
             _deliver(state, kept, sub)
             return
     cell.subscriptions[sub.run, sub.key] = sub
+    if state.dormant is not None and not cell.kept:
+        state.dormant.cell(where)
     remembered = max(cell.forgotten, state.forgotten, state.time - state.limits.kept_event_time_max)
     if body["scan"] or sub.since < remembered:
         search = {"name": body["name"], "path": body["path"], "value": body["value"], "since": sub.since}

@@ -36,6 +36,7 @@ def create(
     if event["ts"] > fact.ts:
         run.status, run.not_before = "scheduled", event["ts"]
         state.effects.append(effects.Arm(run_id, "", event["ts"]))
+        _may_rest(state, run)
     else:
         run.time = fact.ts
         state.effects.append(effects.Activate(run_id))
@@ -55,6 +56,12 @@ def change(state: PartitionState, fact: Fact, run: Run, changes: Iterable[Op], p
         if time is not None and time > run.time:
             run.time = time
         _OPS[name](state, fact, run, body)
+
+
+def _may_rest(state: PartitionState, run: Run) -> None:
+    """From now on the run may only wait."""
+    if state.dormant is not None:
+        state.dormant.run(run)
 
 
 def settle(state: PartitionState, run: Run, key: str) -> Pending | None:
@@ -140,11 +147,13 @@ def _asked(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
 
 def _timer_set(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     run.pending[body["key"]] = Pending("timer", body["due"])
+    _may_rest(state, run)
     state.effects.append(effects.Arm(run.id, body["key"], body["due"]))
 
 
 def _wait_opened(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
     key, due = body["key"], body["due"]
+    _may_rest(state, run)
     if due is not None:
         state.effects.append(effects.Arm(run.id, key, due))
     if body["signal"] is not None:
@@ -182,6 +191,7 @@ def _child_issued(state: PartitionState, _fact: Fact, run: Run, body: Body) -> N
     detached = body["detached"]
     if not detached:
         run.pending[key] = Pending("child", body["due"], name=child, close=body["parent_close"])
+        _may_rest(state, run)
         if body["due"] is not None:
             state.effects.append(effects.Arm(run.id, key, body["due"]))
     start: Body = {"run": child, "function": body["function"], "event": body["event"]}

@@ -1,0 +1,156 @@
+"""Runs and cells as the bodies of records, and back: what snapshots hold, and what is kept of those that only wait."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from perdure.core import avro, codec
+from perdure.core.entities import Cell, CellKey, Item, Pending, Run, Subscription
+from perdure.core.roster import Form, Roster
+
+__all__ = ["RUNS", "cell_body", "cells_roster", "fired", "run_body", "run_of", "runs_roster", "waits"]
+
+Body = dict[str, Any]
+
+_head = avro.reader(
+    {
+        "type": "record",
+        "name": "Head",
+        "fields": [{"name": "timer", "type": "string"}, {"name": "id", "type": "string"}],
+    },
+    {},
+)
+"""The beginning of a packed run: its state begins with its id."""
+_RUN_PLAIN = (
+    "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
+    "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
+    "cancels", "held",
+)  # fmt: skip
+
+
+def run_body(run: Run) -> Body:
+    body: Body = {name: getattr(run, name) for name in _RUN_PLAIN}
+    for name in ("history", "tags", "watchers", "values"):
+        body[name] = body[name].copy()  # encoded later than this moment
+    body["pending"] = [
+        {name: getattr(p, name) for name in Pending.__slots__} | {"key": key}
+        for key, p in run.pending.items()
+    ]
+    body["inbox"] = [
+        {"offset": item.offset, "body": (item.name, item.body), "command": item.command} for item in run.inbox
+    ]
+    body["commands"], body["seen"] = list(run.commands), timed(run.seen)
+    return body
+
+
+def run_of(body: Body) -> Run:
+    run = Run(body["id"], body["function"], body["event"], body["created"], body["prev"])
+    for name in _RUN_PLAIN:
+        setattr(run, name, body[name])
+    for p in body["pending"]:
+        key = p.pop("key")
+        run.pending[key] = Pending(**p)
+    run.inbox = [Item(i["offset"], i["body"][0], i["body"][1], i["command"]) for i in body["inbox"]]
+    run.commands = dict.fromkeys(body["commands"])
+    run.seen = {seen["name"]: seen["time"] for seen in body["seen"]}
+    return run
+
+
+def cell_body(where: CellKey, cell: Cell) -> Body:
+    return {
+        "name": where[0],
+        "path": where[1],
+        "value": where[2],
+        "subscriptions": [
+            {"run": s.run, "key": s.key, "since": s.since, "seen": list(s.seen)}
+            for s in cell.subscriptions.values()
+        ],
+        "kept": [{"arrived": arrived, "correlate": c} for arrived, c in cell.kept],
+        "forgotten": cell.forgotten,
+    }
+
+
+def cell_of(body: Body) -> Cell:
+    kept = deque((k["arrived"], k["correlate"]) for k in body["kept"])
+    cell = Cell(kept=kept, forgotten=body["forgotten"], where=(body["name"], body["path"], body["value"]))
+    for s in body["subscriptions"]:
+        cell.subscriptions[s["run"], s["key"]] = Subscription(
+            s["run"], s["key"], s["since"], dict.fromkeys(s["seen"])
+        )
+    return cell
+
+
+def timed(times: dict[str, int]) -> list[Body]:
+    return [{"name": name, "time": time} for name, time in times.items()]
+
+
+# --- what only waits --------------------------------------------------------------------------------------------------
+
+
+def waits(run: Run) -> bool:
+    """Whether a run does nothing until a time comes, or something for it: it may be packed."""
+    if run.inbox or run.held is not None:
+        return False
+    if run.status == "scheduled":
+        return True
+    return (
+        run.status == "running"
+        and bool(run.pending)
+        and not any(pending.kind == "step" or fired(pending) for pending in run.pending.values())
+    )
+
+
+def fired(pending: Pending) -> bool:
+    """Whether the log says that a timer is due."""
+    return pending.kind == "timer" and pending.attempt > 0
+
+
+def _due(run: Run) -> int | None:
+    if run.status == "scheduled":
+        return run.not_before
+    return min((p.due for p in run.pending.values() if p.due is not None), default=None)
+
+
+def _pack(run: Run) -> bytes:
+    first = min(
+        ((p.due, key, p.kind) for key, p in run.pending.items() if p.due is not None), default=(0, "", "")
+    )
+    timer = first[1] if first[2] == "timer" and run.status == "running" else ""
+    return codec.pack("PackedRun", {"timer": timer, "state": run_body(run)})
+
+
+def _timer(data: bytes) -> tuple[str, str]:
+    head, _ = _head(data, 0)
+    return head["id"], head["timer"]
+
+
+def _cell_name(where: CellKey) -> bytes:
+    name, path, value = where
+    return b"\0".join((name.encode(errors="surrogatepass"), path.encode(errors="surrogatepass"), value))
+
+
+RUNS: Form[str, Run] = Form(
+    name=lambda run_id: run_id.encode(errors="surrogatepass"),
+    key=lambda run: run.id,
+    pack=_pack,
+    unpack=lambda data: run_of(codec.unpack("PackedRun", data)["state"]),
+    due=_due,
+    timer=_timer,
+)
+CELLS: Form[CellKey, Cell] = Form(
+    name=_cell_name,
+    key=lambda cell: cell.where,
+    pack=lambda cell: codec.pack("CellState", cell_body(cell.where, cell)),
+    unpack=lambda data: cell_of(codec.unpack("CellState", data)),
+    due=lambda _cell: None,
+    timer=lambda _data: ("", ""),
+)
+
+
+def runs_roster() -> Roster[str, Run]:
+    return Roster(RUNS)
+
+
+def cells_roster() -> Roster[CellKey, Cell]:
+    return Roster(CELLS)

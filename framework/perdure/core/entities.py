@@ -1,0 +1,164 @@
+"""What a partition's state is made of: runs and what they wait for, the cells where waits and events meet, searches.
+
+Plain data, changed by the fold alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
+
+from perdure.core.ops import EventData, Failure, Op
+
+PendingKind = Literal["step", "timer", "wait", "signal", "child"]
+Status = Literal["queued", "scheduled", "running", "paused", "parked", "completed", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+STILL: frozenset[str] = frozenset({"paused", "parked"})
+
+# The factories of a run's fields. As `dict[str, int]` they would try, in vain, to note that on each object they make,
+# which takes five times as long.
+_dict = cast("Callable[[], Any]", dict)
+_list = cast("Callable[[], Any]", list)
+
+
+@dataclass(slots=True)
+class Pending:
+    """One thing that a run waits for."""
+
+    kind: PendingKind
+    due: int | None = None
+    """A timer's time, the limit of a wait or child, a step's next attempt (µs)."""
+    attempt: int = 0
+    """Failed attempts of a step; how often a wait was told of again to its cell; 1 for a timer that a record says is
+    due."""
+    name: str = ""
+    """The event or signal waited for; the child's run id."""
+    path: str = ""
+    value: bytes = b""
+    since: int = 0
+    """A wait's reference: it wants no events before this time (µs)."""
+    close: str = ""
+    suspect: int = 0
+    """Unclean takeovers at which this step was in flight (A8)."""
+    alone: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """Something that waits for a run's next turn: a command or a message.
+
+    Only an item itself is equal to it. Its offset does not tell it apart: one entry may bring several (children that
+    end in one commit, events that are ingested together).
+    """
+
+    offset: int
+    name: str
+    body: dict[str, Any]
+    command: str = ""
+
+
+class History(Protocol):
+    """The accepted commits of a run, oldest first: a list, or what stands for one that lies elsewhere."""
+
+    def append(self, item: bytes, /) -> None: ...
+
+    def copy(self) -> list[bytes]: ...
+
+    def clear(self) -> None: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution of a function."""
+
+    id: str
+    function: str
+    event: EventData
+    created: int
+    prev: int
+    """Offset of the last accepted commit, at first of the record that created it."""
+    status: Status = "queued"
+    not_before: int = 0
+    started: int = 0
+    time: int = 0
+    """The time of the last release: the body's clock never goes back."""
+    tags: dict[str, str] = field(default_factory=_dict)
+    parent: str | None = None
+    parent_key: str | None = None
+    history: History = field(default_factory=_list)
+    """What the accepted commits of a live run say of it: their changes, as they were appended."""
+    ops: int = 0
+    size: int = 0
+    pending: dict[str, Pending] = field(default_factory=_dict)
+    inbox: list[Item] = field(default_factory=_list)
+    commands: dict[str, None] = field(default_factory=_dict)
+    """Ids of the last commands, oldest first."""
+    seen: dict[str, int] = field(default_factory=_dict)
+    """Ids of the events that this run has had, and the time of each (µs), by which waits count it (A2)."""
+    watchers: dict[str, str] = field(default_factory=_dict)
+    """The clients that wait for the end, and the command of each that is answered then."""
+    values: dict[str, bytes] = field(default_factory=_dict)
+    cancels: int = 0
+    """How often it was asked to cancel itself, and was told so."""
+    held: Op | None = None
+    """How it ends once the attempts that its body gave up are over (B2). A new owner has none of these."""
+    result: bytes | None = None
+    error: Failure | None = None
+    reason: str = ""
+    ended: int = 0
+
+    @property
+    def live(self) -> bool:
+        return self.status not in ENDED
+
+    @property
+    def place(self) -> str:
+        return f"run:{self.id}"
+
+
+CellKey = tuple[str, str, bytes]
+
+
+@dataclass(slots=True)
+class Subscription:
+    """A wait that a cell serves: events at or after `since` (µs) that the run has not seen."""
+
+    run: str
+    key: str
+    since: int
+    seen: Collection[str]
+
+
+@dataclass(slots=True)
+class Cell:
+    """Where waits and events of one name, path and value meet."""
+
+    subscriptions: dict[tuple[str, str], Subscription] = field(
+        default_factory=dict[tuple[str, str], Subscription]
+    )
+    kept: deque[tuple[int, dict[str, Any]]] = field(default_factory=deque[tuple[int, dict[str, Any]]])
+    """`Correlate` records and when they arrived (µs), oldest first."""
+    forgotten: int = 0
+    """Events before this time (µs) may have been forgotten before their age asked for it."""
+    where: CellKey = ("", "", b"")
+    """Its own name."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """A search of earlier events: entries of the events partition from `cursor` up to `to`."""
+
+    name: str
+    path: str
+    value: bytes | None
+    since: int
+    cursor: int
+    to: int
