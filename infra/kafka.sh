@@ -16,7 +16,8 @@
 #
 # $KAFKA_DIR (/tmp/perdure-kafka-PORT) has a folder for each node: N/pid, N/log, N/server.properties, N/data. Controllers
 # listen on PORT+101, ... $KAFKA_PROPS: more lines for server.properties. $KAFKA_JVM: the default starts quickly and
-# stays small; to measure, set "-Xmx512m". $KAFKA_VERSION. Needs Java 17 or newer, and mvn for the first time.
+# stays small; to measure, set "-Xmx512m". $KAFKA_HOST: an address of this machine to serve at, instead of 127.0.0.1.
+# $KAFKA_VERSION. Needs Java 17 or newer, and mvn for the first time.
 #
 # Exit codes: 1 failed, 2 called wrongly, 3 java or mvn is missing, 4 a port is taken by something else.
 set -euo pipefail
@@ -27,6 +28,7 @@ version=${KAFKA_VERSION:-4.4.0}
 jars=$cache/kafka-jars/$version
 start_s=90 # a node that is not up by then never will be; three on a busy machine with two cores take 15
 stop_s=15
+host=${KAFKA_HOST:-127.0.0.1}
 
 # --- arguments --------------------------------------------------------------------------------------------------------
 
@@ -79,7 +81,7 @@ configure() { # configure NODE
 process.roles=broker,controller
 node.id=$1
 controller.quorum.voters=${voters%,}
-listeners=PLAINTEXT://127.0.0.1:$((port + $1 - 1)),CONTROLLER://127.0.0.1:$((port + 100 + $1))
+listeners=PLAINTEXT://$host:$((port + $1 - 1)),CONTROLLER://127.0.0.1:$((port + 100 + $1))
 controller.listener.names=CONTROLLER
 log.dirs=$dir/$1/data
 # a misspelt topic must fail
@@ -227,7 +229,7 @@ start() {
 
 servers() {
   local i line=""
-  for ((i = 0; i < nodes; i++)); do line+="127.0.0.1:$((port + i)),"; done
+  for ((i = 0; i < nodes; i++)); do line+="$host:$((port + i)),"; done
   echo "${line%,}"
 }
 

@@ -22,6 +22,13 @@ def engine_network() -> Generator[None]:
     if not there:
         yield
         return
+    with entered(there):
+        yield
+
+
+@contextmanager
+def entered(there: str) -> Generator[None]:
+    """This thread, with the threads and processes that it makes meanwhile, is in the network of this path."""
     here = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _enter_path(there)

@@ -48,14 +48,19 @@ class PrivateBroker(KafkaBroker):
 
 @contextmanager
 def cluster(
-    nodes: int = 3, properties: Mapping[str, str] | None = None, *, disk_mb: int | None = None
+    nodes: int = 3,
+    properties: Mapping[str, str] | None = None,
+    *,
+    disk_mb: int | None = None,
+    host: str = "127.0.0.1",
 ) -> Generator[PrivateBroker]:
     """Three nodes (or one) while the context is open. `properties`: further lines for their server.properties.
 
+    `host`: the address of this machine that they serve at.
     `disk_mb`: the first node's data lie on a disk of their own, which is that small. Skips where none can be mounted.
     """
     folder = Path(tempfile.mkdtemp(prefix="perdure-cluster-"))
-    env = environment(folder / "nodes", properties)
+    env = environment(folder / "nodes", properties) | {"KAFKA_HOST": host}
     lease = Lease(folder / "lease", [*_ENDING, str(folder)], env)
     disk = None if disk_mb is None else _mounted(folder / "nodes" / "1" / "data", disk_mb)
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import resource
 import threading
+from pathlib import Path
 from typing import Any
 
 from perdure import App, FailureContext, SyncContext
@@ -91,12 +93,37 @@ async def neighbour(ctx: Ctx) -> int:
     return await ctx.step.run("last", long, ctx.run_id, n, 0.0)
 
 
+# --- what eats memory -------------------------------------------------------------------------------------------------
+
+
+def eat(run: str, megabytes: int) -> int:
+    """Asks for more than its process may have: an ordinary failure."""
+    with effect(run, megabytes):
+        eaten = bytearray(megabytes * 1024 * 1024)
+        return len(eaten)
+
+
+def limited(run: str, megabytes: int, spare: int) -> int:
+    """The same, in a process that may have `spare` MB more than it has."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare * 1024 * 1024, before[1]))
+    try:
+        return eat(run, megabytes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+async def eating(ctx: Ctx) -> int:
+    return await ctx.step.run("eat", limited, ctx.run_id, 512, 64)
+
+
 KILLING = (killing, killing_after_a_step, killing_after_a_sleep, killing_when_told, plainly_killing)
 
 
 def declared() -> App:
     app = App("crash", log="memory:")
-    for body in (spinning, locked, neighbour, *KILLING):
+    for body in (spinning, locked, eating, neighbour, *KILLING):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     app.function(on="crash/mourned", retries=0, on_failure=mourning)(mourned)
     return app

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
 from perdure import App
 from perdure.client import client
@@ -18,17 +23,21 @@ from tests.crash.processes import Place, pause, until
 from tests.crash.sending import as_client, send_event
 from tests.kafka.conftest import MakePlace
 from tests.kafka.load import Load
+from tests.kafka.test_topic_lost import at_work, starts_nothing, steps, topic_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 SESSION_S = 5.0
+HANG_S = float(os.environ.get("PERDURE_HANG_S", "12"))
+"""Longer than requests and connections are waited for (10 s). PERDURE_HANG_S=75: than all timeouts."""
+RETAINING_OFTEN = {"log.retention.check.interval.ms": "300", "log.initial.task.delay.ms": "300"}
 LONGER_S = SESSION_S + 2.5
 """Longer than the session, and than the interval within which a member must ask for its place."""
 
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[PrivateBroker]:
-    with private_broker() as broker:
+    with private_broker(RETAINING_OFTEN) as broker:
         yield broker
 
 
@@ -45,7 +54,7 @@ def test_promise_1_2_kill_and_restart_under_load(place: MakePlace, private: Priv
 def test_a_broker_that_hangs_for_longer_than_a_session(place: MakePlace, private: PrivateBroker) -> None:
     load = Load(place(servers=private.servers, partitions=4, lease_s=SESSION_S))
     private.pause()
-    pause(LONGER_S)
+    pause(HANG_S)
     assert load.stands(), "steps run, and no log holds their outcomes"
     private.resume()
     back = time.monotonic()
@@ -106,6 +115,46 @@ def test_a_client_is_refused_with_what_to_do_and_what_it_sends_again_counts_once
     story = verdict.read(here.folder)
     assert story.ends() == dict.fromkeys(ends, 1)
     assert not story.faults
+
+
+def test_a_retention_that_is_too_short_is_refused_and_what_it_took_is_not_begun_again(
+    place: MakePlace, private: PrivateBroker
+) -> None:
+    """Somebody has set it on a journal under a worker, and no snapshot was taken yet."""
+    here = place(servers=private.servers)
+    worker = at_work(here)
+    journal = topic_of(here, "journal")
+    set_retention(private, journal, "1")
+    until(lambda: begins_at(private, journal) > 0, "what is too old is gone", 30)
+    worker.kill()
+
+    starts_nothing(here, "LogError", journal, "and then loses runs that wait", "Set retention.ms=-1")
+    set_retention(private, journal, "-1")
+    before = steps(here.folder, "begin", "")
+    late = here.start("work", drain_s=1.0)
+    until(lambda: "no snapshot reaches that far" in late.errors(), f"it says why\n{late.errors()}")
+    assert "restore the log from a backup" in late.errors()
+    assert late.stop() == 0, late.errors()
+    assert steps(here.folder, "begin", "") == before
+
+
+def set_retention(private: PrivateBroker, topic: str, ms: str) -> None:
+    entry = ConfigEntry("retention.ms", ms, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    asking = AdminClient({"bootstrap.servers": private.servers, "log_level": 0})
+    asking.incremental_alter_configs([resource])[resource].result(20)
+
+
+def begins_at(private: PrivateBroker, topic: str) -> int:
+    """Where the partition of this topic begins that has lost the most."""
+    reader = Consumer({"bootstrap.servers": private.servers, "group.id": "looks", "log_level": 0})
+    try:
+        found = reader.list_topics(topic, timeout=10).topics[topic].partitions
+        return max(
+            reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[0] for number in found
+        )
+    finally:
+        reader.close()
 
 
 def _ended(here: Place) -> int:
