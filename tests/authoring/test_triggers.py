@@ -173,7 +173,7 @@ def test_ways_to_write_on() -> None:
     [
         (["a", "a"], "f: on= names 'a' twice; an event starts a function once"),
         (["order/placed", OrderPlaced], "names 'order/placed' twice"),
-        (3, "f: on= has 3; use an event name, an Event class, a Trigger, or a list of these"),
+        (3, "f: on= has 3; use an event name, an Event class, a Trigger, a Cron, or a list of these"),
         ([OrderPlaced(id="1")], "on= has a OrderPlaced"),
         ([""], "f: the trigger '' is empty"),
         ({"a"}, "on= has a set"),

@@ -56,12 +56,15 @@ class Trials:
     def begin(self, run_ids: list[str], over: Callable[[], None]) -> None:
         """Wakes these runs; `over` is called when all have come to rest and the journal says so."""
         trials, services = self._driver.state.trials, self._driver.services
-        _log.warning(
-            "the last %d owners of partition %d died; %d runs that had something to do are woken in groups",
-            trials.unclean,
-            self._driver.state.number,
-            len(run_ids),
-        )
+        if run_ids:
+            # Two deaths in a row are what deploys and machines come to; a third one has a cause.
+            _log.log(
+                logging.WARNING if trials.unclean > 2 else logging.INFO,
+                "the last %d owners of partition %d died; %d runs that had something to do are woken in groups",
+                trials.unclean,
+                self._driver.state.number,
+                len(run_ids),
+            )
         self.busy, self._over = True, over
         left = [run_id for run_id in run_ids if not self._convicted(run_id)]
         self._groups = trials.groups(left)[::-1]
