@@ -113,9 +113,28 @@ class Client:
     async def _append(
         self, topic: Topic, partition: int, value: bytes, key: str, headers: Mapping[str, bytes]
     ) -> int:
+        deadline = asyncio.get_running_loop().time() + ACKNOWLEDGED_S
+        result = await self._appended(topic, partition, value, key, headers, deadline)
+        if isinstance(result, AppendFailed) and not isinstance(result, _Late):
+            # A producer fails all that it has under way when one append is given up. Commands and events have ids, by
+            # which a second one counts as the first, so that nobody need hear of what the next producer does.
+            result = await self._appended(topic, partition, value, key, headers, deadline)
+        if isinstance(result, LogError):
+            raise result
+        return result
+
+    async def _appended(
+        self,
+        topic: Topic,
+        partition: int,
+        value: bytes,
+        key: str,
+        headers: Mapping[str, bytes],
+        deadline: float,
+    ) -> int | LogError:
+        """The offset, or why it is not known."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[int | LogError] = loop.create_future()
-        deadline = loop.time() + ACKNOWLEDGED_S
 
         def finished(result: int | LogError) -> None:
             if not done.done():
@@ -124,10 +143,9 @@ class Client:
         while True:
             if self._producer is None:
                 self._producer = self.log.producer()
+            producer = self._producer
             try:
-                self._producer.append(
-                    topic, partition, value, key=key.encode(), headers=headers, done=finished
-                )
+                producer.append(topic, partition, value, key=key.encode(), headers=headers, done=finished)
                 break
             except LogFull as full:  # backpressure
                 if loop.time() > deadline:
@@ -138,10 +156,8 @@ class Client:
         result = await done
         while self._sent and self._sent[0][2].done():
             self._sent.popleft()
-        if isinstance(result, LogError):
-            if not isinstance(result, _Late):
-                self._producer = None  # it takes nothing more
-            raise result
+        if isinstance(result, LogError) and not isinstance(result, _Late) and self._producer is producer:
+            self._producer = None  # it takes nothing more
         return result
 
     async def send(self, events: Sequence[EventData]) -> None:
