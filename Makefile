@@ -39,7 +39,7 @@ bench: $(stamp) ## measure, and hold the figures against their budgets
 	$(bin)/python benchmarks/run.py $(ARGS)
 
 bench-kafka: $(stamp) ## the same on Kafka, beside a raw loop of its client on the same broker
-	$(bin)/python benchmarks/run.py --kafka $(ARGS)
+	$(bin)/python benchmarks/run.py $(ARGS) --kafka
 
 bench-endurance: $(stamp) ## load at 80 % and at 200 % of what the machine can do: MINUTES_80=60 MINUTES_200=10 ARGS=--kafka
 	$(bin)/python benchmarks/endurance.py --minutes-80 $(MINUTES_80) --minutes-200 $(MINUTES_200) $(ARGS)

@@ -103,6 +103,7 @@ def arguments() -> argparse.Namespace:
         "--kafka",
         nargs="?",
         const="",
+        type=_servers,
         metavar="HOST:PORT",
         help="on Kafka: on a broker that infra/kafka.sh starts for this, or on the one that is named",
     )
@@ -117,6 +118,13 @@ def arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     return args
+
+
+def _servers(text: str) -> str:
+    """What follows `--kafka`; a part that stands there would be asked for a broker until it is given up."""
+    if text and ":" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT; parts stand before --kafka")
+    return text
 
 
 def main() -> None:
