@@ -44,9 +44,14 @@ def is_convicted(pending: Pending | None, limits: Limits) -> bool:
 
 def worker_died(times: int) -> Failure:
     """The error of a step that is not started again."""
+    return blamed(times, "this step ran, with no other suspect beside it", "started", "it")
+
+
+def blamed(times: int, while_: str, again: str, where: str) -> Failure:
+    """The error of what was alone when its worker died, so many times."""
     message = (
-        f"the worker died {times} times while this step ran, with no other suspect beside it; it is not started again."
-        " Look for memory, native code or an exit in it, then run the function anew"
+        f"the worker died {times} times while {while_}; it is not {again} again. Look for memory, native code or an"
+        f" exit in {where}, then run the function anew"
     )
     return {"type": "perdure.WorkerDied", "message": message, "traceback": ""}
 

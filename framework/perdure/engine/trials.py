@@ -18,6 +18,7 @@ from perdure.core.ops import Failure, Op
 from perdure.core.state import STILL, Run
 from perdure.core.trials import NONE
 from perdure.engine.driver import Driver
+from perdure.engine.suspects import blamed
 from perdure.execution.execution import PYTHON
 
 _log = logging.getLogger("perdure.worker")
@@ -27,11 +28,7 @@ REST_US = 5_000_000
 
 def killed(times: int) -> Failure:
     """The error of a run whose body is not woken again."""
-    message = (
-        f"the worker died {times} times while it woke this run, and no other beside it; it is not woken again. Look for"
-        " memory, native code or an exit in its body, then run the function anew"
-    )
-    return {"type": "perdure.WorkerDied", "message": message, "traceback": ""}
+    return blamed(times, "it woke this run, and no other beside it", "woken", "its body")
 
 
 class Trials:
