@@ -9,8 +9,9 @@ from typing import Any, Literal
 import pytest
 
 from perdure import App, Context, Cron, Tick, UsageError
+from perdure.engine.schedules import Schedules
 from perdure.testing import Environment, environment
-from tests.engine.going_on import app, goes_on
+from tests.engine.going_on import app, collecting_troubles, goes_on
 from tests.engine.test_triggers import Paid, skips
 
 pytestmark = pytest.mark.asyncio
@@ -188,6 +189,42 @@ async def test_overlap_cancel() -> None:
         assert statuses(env) == ["cancelled", "cancelled", "running"]
         (first, *_) = sorted(env.runs("report"), key=lambda run: run.event["id"])
         assert first.view.reason == "its next tick came"
+
+
+async def test_a_tick_that_waits_starts_although_the_owner_died_as_the_run_before_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a = ticking(Cron("0 1,2 * * *", overlap="buffer"), lasts="90m")
+    async with environment(a) as env:
+        await env.advance("2h")
+        monkeypatch.setattr(Schedules, "ended", lambda _self, _run: None)
+        await env.advance("31m")
+        assert planned(env) == [at("01:00")]
+        assert statuses(env) == ["completed"]
+        await env.crash_worker()
+        monkeypatch.undo()
+        await again(env)
+        assert planned(env) == [at("01:00"), at("02:00")]
+
+
+async def test_a_worker_that_cannot_read_a_schedule_says_so_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a = ticking(Cron("0 1,2 * * *", overlap="buffer"), lasts="90m")
+    async with environment(a) as env:
+        await env.advance("2h")
+        await env.crash_worker()
+
+        def unread(_expression: str, _tz: str) -> Any:
+            raise UsageError("a Cron needs croniter")
+
+        monkeypatch.setattr("perdure.engine.schedules.calendar", unread)
+        with collecting_troubles() as told:
+            await again(env)
+            await env.advance("1h")
+        assert any("cannot be kept" in trouble for trouble, _ in told)
+        assert statuses(env) == ["completed"]
+        await goes_on(env)
 
 
 @pytest.mark.parametrize("overlap", ["allow", "skip", "buffer", "cancel"])

@@ -9,6 +9,7 @@ import pytest
 from perdure import App, Context, Cron
 from perdure.core.payload import NESTING_MAX
 from perdure.testing import Environment, environment
+from tests.core.journal import Journal
 from tests.engine.going_on import app, goes_on, nested
 
 pytestmark = pytest.mark.asyncio
@@ -112,3 +113,35 @@ async def test_data_that_fit_only_just_are_told_as_text() -> None:
         assert data["status"] == run.status == "completed"
         assert data["result"] == "[" * (NESTING_MAX - 1) + "]" * (NESTING_MAX - 1)
         await goes_on(env)
+
+
+async def test_what_is_told_starts_nothing_that_is_told_of() -> None:
+    """Wherever a run that such an event starts lives: with more partitions it is made by a message, as a child is."""
+    a = heard("perdure/function.*", "perdure/scheduled.timer")
+
+    @a.function(on=Cron("0 * * * *"))
+    async def hourly(ctx: Context[Any]) -> None: ...
+
+    async with environment(a) as env:
+        await env.advance("1h")
+        assert [name for name, _ in told(env)] == ["perdure/function.finished", "perdure/scheduled.timer"]
+        await env.start(a.functions.resolve("work"), {})
+        assert [name for name, _ in told(env)] == [
+            "perdure/function.finished",
+            "perdure/function.finished",
+            "perdure/function.invoked",
+            "perdure/scheduled.timer",
+        ]
+        for number, run in enumerate(env.runs("hears"), 1):
+            journal = Journal()
+            journal.claim()
+            journal.config(("hears", ["perdure/*"]))
+            child = {
+                "run": f"r{number}",
+                "function": "hears",
+                "event": run.event,
+                "parent": None,
+                "parent_key": None,
+            }
+            journal.message("1p5", 1, "StartChild", child)
+            assert journal.state.outbox == {}, run.event["name"]

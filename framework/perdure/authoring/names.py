@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from perdure.core.limits import DEFAULT_LIMITS
+from perdure.core.routing import INVOKED
 
 __all__ = [
     "INVOKED",
@@ -21,9 +22,6 @@ NAME_BYTES_MAX: Final = DEFAULT_LIMITS.event_name_bytes_max
 
 RESERVED: Final = "perdure/"
 """Names of events that only the engine sends."""
-
-INVOKED: Final = RESERVED + "function.invoked"
-"""The name of the event that a run gets which was invoked or started with plain data."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _FUNCTION_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from perdure.authoring.names import INVOKED
 from perdure.cli.printing import Printer
 from perdure.cli.wording import (
     clock,
@@ -22,6 +21,7 @@ from perdure.cli.wording import (
 from perdure.core import ops, payload
 from perdure.core.ids import shown_step
 from perdure.core.ops import ENDS, EventData, Failure, Op
+from perdure.core.routing import FAILED, INVOKED
 from perdure.core.state import Run
 from perdure.observability.observer import Observer
 
@@ -34,7 +34,6 @@ NAMED_MAX = 3
 ERROR_WIDTH = 240
 DETAIL_WIDTH = 480
 RUNS_MAX = 50_000
-_FAILED = "perdure/function.failed"
 _LEVELS = {"warning": "yellow", "error": "red", "debug": "dim"}
 
 Body = dict[str, Any]
@@ -176,7 +175,7 @@ def started_by(run: Run) -> str:
         return f"by run {short_id(run.parent)} {data}".rstrip()
     if event["name"] == INVOKED:
         return f"by a call {data}".rstrip()
-    if event["name"] == _FAILED:
+    if event["name"] == FAILED:
         failed = payload.loads(event["data"]).get("run_id", "")
         return f"since run {short_id(str(failed))} failed"
     return f"by {event['name']} {data}".rstrip()

@@ -66,13 +66,15 @@ def matches(pattern: str, name: str) -> bool:
     return pattern == name
 
 
-OWN_EVENTS = (
-    "perdure/function.finished",
-    "perdure/function.failed",
-    "perdure/function.cancelled",
-    "perdure/function.invoked",
-    "perdure/scheduled.timer",
-)
+FINISHED = "perdure/function.finished"
+FAILED = "perdure/function.failed"
+"""Also the event that starts a failure handler."""
+CANCELLED = "perdure/function.cancelled"
+INVOKED = "perdure/function.invoked"
+"""Also the event of a run that was invoked or started with plain data."""
+TICK = "perdure/scheduled.timer"
+"""Also the event of a run that a schedule starts."""
+OWN_EVENTS = (FINISHED, FAILED, CANCELLED, INVOKED, TICK)
 """The events that the engine sends, to those who hear them."""
 
 

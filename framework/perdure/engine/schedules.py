@@ -52,9 +52,8 @@ class Schedules:
         self._running = {
             state.schedules[known].run: known for known in self._specs if state.schedules[known].run
         }
-        for known in self._specs:
-            self._plan(known)
-        self._set_alarm()
+        for known in list(self._specs):
+            self._go_on(known)
 
     def ticked(self, schedule: str) -> None:
         """A record of that schedule counts."""
@@ -63,9 +62,13 @@ class Schedules:
             return
         if found.run:
             self._running[found.run] = schedule
+        self._go_on(schedule)
+
+    def _go_on(self, schedule: str) -> None:
+        """Waits for the next tick; and for what waits, looks whether it may start: its time may have come unnoticed."""
         self._plan(schedule)
         self._set_alarm()
-        if found.waiting:
+        if self._life.state.schedules[schedule].waiting:
             self._tick(schedule)
 
     def ended(self, run: str) -> None:
@@ -80,6 +83,7 @@ class Schedules:
         try:
             due = calendar(spec["cron"], spec["tz"]).next(self._life.state.schedules[schedule].last)
         except UsageError as error:  # croniter is missing here, or this machine's time zones are others
+            del self._specs[schedule]
             self._life.services.trouble(f"the schedule {schedule!r} cannot be kept", error)
             return
         self._due[schedule] = due

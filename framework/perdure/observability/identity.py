@@ -14,11 +14,10 @@ from typing import Any, Final, NamedTuple, cast
 
 from perdure.core import payload
 from perdure.core.ops import EventData
+from perdure.core.routing import FAILED
 from perdure.errors import EncodingError
 
 SAMPLED: Final = 1
-FAILED: Final = "perdure/function.failed"
-"""The event that starts a failure handler."""
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 

@@ -8,11 +8,11 @@ from typing import Any
 from perdure.core import ids, payload
 from perdure.core.durations import from_us
 from perdure.core.ops import EventData
+from perdure.core.routing import TICK
 from perdure.core.state import PartitionState, Schedule
 
 Body = dict[str, Any]
 
-TICK = "perdure/scheduled.timer"
 CANCEL = "perdure.CancelAsk"
 MISSED_US = 60_000_000
 """A tick that is so late was missed: nobody led its schedule."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from perdure.core import effects, routing
 from perdure.core.facts import Fact
-from perdure.core.fold import runs, telling
-from perdure.core.state import Item, PartitionState, Schedule
+from perdure.core.fold import channels, runs, telling
+from perdure.core.state import PartitionState, Schedule
 
 Body = dict[str, Any]
 REPLACED = "its next tick came"
@@ -47,14 +47,7 @@ def ticked(state: PartitionState, fact: Fact) -> str | None:
             if state.heard:
                 telling.started(state, tick["run"], body["function"], tick["event"])
     if body["cancel"] is not None:
-        _cancel(state, fact, body["cancel"])
+        cancel = {"run": body["cancel"], "command": "", "reason": REPLACED, "force": False}
+        channels.to_run(state, body["cancel"], "perdure.CancelRun", cancel)
     state.effects.append(effects.Ticked(body["schedule"]))
     return None
-
-
-def _cancel(state: PartitionState, fact: Fact, run_id: str) -> None:
-    run = state.run(run_id)
-    if run is not None and run.live:
-        ask = {"reason": REPLACED, "force": False}
-        run.inbox.append(Item(fact.offset, "perdure.CancelAsk", ask, ""))
-        state.effects.append(effects.Activate(run.id))

@@ -1,7 +1,7 @@
 """What the engine itself sends as events: that a run has ended or was started by name, that a schedule has ticked.
 
-Only those that a function waits for under the config in force, so that nobody pays for what nobody hears. What such an
-event starts is not told of in turn: a function that hears of every end would hear of its own for ever.
+Only those that a function waits for under the config in force, so that nobody pays for what nobody hears. Of what such
+an event starts, neither start nor end is told: a function that hears of every end would hear of its own for ever.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 from perdure.core import ids, payload
 from perdure.core.fold import channels
 from perdure.core.ops import EventData, Failure
-from perdure.core.routing import OWN_EVENTS
+from perdure.core.routing import CANCELLED, FAILED, FINISHED, INVOKED, TICK
 from perdure.core.state import PartitionState, Run
 from perdure.errors import EncodingError
 
-FINISHED, FAILED, CANCELLED, INVOKED, TICK = OWN_EVENTS
-_OWN = "perdure/function."
+_TOLD = "perdure/"
+"""How the ids of these events begin: by that, what they start is known wherever it is made."""
 Read = Callable[[bytes], Any]
 
 _NAMES = {"completed": (FINISHED,), "failed": (FINISHED, FAILED), "cancelled": (CANCELLED,)}
@@ -27,7 +27,7 @@ def ended(state: PartitionState, run: Run, ts: int) -> None:
     """A run has ended. `finished` is told of what completed or failed, as in other systems of this kind."""
     wanted = [name for name in _NAMES[run.status] if name in state.heard]
     event = run.event
-    if not wanted or (event["name"].startswith(_OWN) and event["name"] != INVOKED):
+    if not wanted or _is_told(event) or event["name"] == FAILED:  # nor of a failure's handler
         return
     whole: dict[str, Any] = {"run_id": run.id, "function_id": run.function, "status": run.status}
     if run.error is not None:
@@ -42,17 +42,17 @@ def ended(state: PartitionState, run: Run, ts: int) -> None:
 
     data = _written(told)
     for name in wanted:
-        channels.to_events(state, _made(name, ids.digest(name, run.id), ts, event, data))
+        _tell(state, name, run.id, ts, event, data)
 
 
 def started(state: PartitionState, run_id: str, function: str, event: EventData) -> None:
     """A run was started by name, or by the clock."""
     name = event["name"]
-    if name not in state.heard or name not in (INVOKED, TICK):
+    if name not in state.heard or name not in (INVOKED, TICK) or _is_told(event):
         return
     whole = {"run_id": run_id, "function_id": function}
     data = event["data"] if name == TICK else _written(lambda read: whole | {"data": read(event["data"])})
-    channels.to_events(state, _made(name, ids.digest(name, run_id), event["ts"], event, data))
+    _tell(state, name, run_id, event["ts"], event, data)
 
 
 def failure(run: Run, error: Failure, ts: int) -> EventData:
@@ -70,6 +70,14 @@ def _written(told: Callable[[Read], dict[str, Any]]) -> bytes:
         EncodingError
     ):  # any client may append events, and any bytes as their data; or it is nested too deeply now
         return payload.dumps(told(lambda data: data.decode(errors="replace")))
+
+
+def _is_told(event: EventData) -> bool:
+    return event["id"].startswith(_TOLD)
+
+
+def _tell(state: PartitionState, name: str, run_id: str, ts: int, of: EventData, data: bytes) -> None:
+    channels.to_events(state, _made(name, _TOLD + ids.digest(name, run_id), ts, of, data))
 
 
 def _made(name: str, event_id: str, ts: int, of: EventData, data: bytes) -> EventData:
