@@ -15,7 +15,6 @@ from perdure.authoring.payloads import Codec, codec_of
 from perdure.core.durations import from_us
 from perdure.core.ops import EventData
 from perdure.core.paths import parse_path
-from perdure.core.routing import TICK
 from perdure.errors import UsageError
 
 __all__ = [
@@ -73,7 +72,7 @@ class Event(BaseModel):
             _check_key_path(cls, cls.__perdure_key__)
 
 
-class Tick(Event, name=TICK):
+class Tick(Event, name="perdure/scheduled.timer"):
     """What a cron or schedule sends: `at` is the time that was planned, which may lie before the time it ran."""
 
     schedule: str
