@@ -253,7 +253,8 @@ async def endured(url: str, folder: Path, args: argparse.Namespace) -> dict[str,
         print(f"100 % are {full:,.0f} events/s", file=sys.stderr)
         before_mb = worker.resident_mb()
         await bench.offer("80 %", 0.8 * full, args.minutes_80 * args.minute)
-        await bench.offer("200 %", 2.0 * full, args.minutes_200 * args.minute)
+        if args.minutes_200:
+            await bench.offer("200 %", 2.0 * full, args.minutes_200 * args.minute)
         drained_s = await bench.rest()
         await bench.offer("80 % again", 0.8 * full, args.minute)
         await bench.rest()
