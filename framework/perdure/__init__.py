@@ -8,6 +8,7 @@ from perdure.authoring.retry import Retry
 from perdure.authoring.steps import step
 from perdure.authoring.triggers import Trigger
 from perdure.client.handle import Handle
+from perdure.declaring import FunctionOptions
 from perdure.errors import (
     AppendFailed,
     EncodingError,
@@ -45,6 +46,7 @@ __all__ = [
     "Event",
     "FailureContext",
     "Function",
+    "FunctionOptions",
     "Handle",
     "IncompatibleSchema",
     "InvalidEvent",

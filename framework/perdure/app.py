@@ -9,17 +9,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
+
+from typing_extensions import Unpack
 
 from perdure.authoring.events import Event
-from perdure.authoring.functions import Function, OnError, make_function
+from perdure.authoring.functions import Function, make_function
 from perdure.authoring.names import INVOKED
 from perdure.authoring.registry import Registry
-from perdure.authoring.retry import Retry
 from perdure.authoring.sending import EventInput, checked_tags, to_event
 from perdure.authoring.steps import step
 from perdure.authoring.subjects import event_models
-from perdure.authoring.triggers import If, On
 from perdure.client.client import Client
 from perdure.client.connections import Connections
 from perdure.client.handle import Handle
@@ -28,13 +28,14 @@ from perdure.config import log_url, schema_registry
 from perdure.core import ids
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.ops import EventData
+from perdure.declaring import FunctionDecorator, FunctionOptions
 from perdure.engine.clock import Clock, SystemClock, clock_for
 from perdure.engine.engine import Engine
 from perdure.engine.schemas import Schemas
 from perdure.engine.services import Services
 from perdure.errors import LogError, UsageError
-from perdure.execution.context import Context, FailureContext
-from perdure.execution.sync_context import SyncContext, SyncFailureContext
+from perdure.execution.context import Context
+from perdure.execution.sync_context import SyncContext
 from perdure.logs import events_topic
 from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
@@ -50,17 +51,6 @@ SCHEMAS_CHECK_S = 10.0
 E = TypeVar("E")
 R = TypeVar("R")
 Events = EventInput | Sequence[EventInput]
-OnFailure = Callable[[FailureContext[Any]], Any] | Callable[[SyncFailureContext[Any]], Any]
-
-
-class FunctionDecorator(Protocol):
-    """What `@app.function(...)` is: it makes a `Function` of an `async def` or a `def` body."""
-
-    @overload
-    def __call__(self, body: Callable[[Context[E]], Awaitable[R]], /) -> Function[E, R]: ...
-
-    @overload
-    def __call__(self, body: Callable[[SyncContext[E]], R], /) -> Function[E, R]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,58 +104,18 @@ class App:
     def function(self, body: Callable[[SyncContext[E]], R], /) -> Function[E, R]: ...
 
     @overload
-    def function(
-        self,
-        /,
-        *,
-        on: On = None,
-        if_: If | None = None,
-        id: str | None = None,
-        name: str | None = None,
-        version: str | None = None,
-        retries: int | None = None,
-        retry: Retry | None = None,
-        on_failure: OnFailure | None = None,
-        on_error: OnError = "fail",
-    ) -> FunctionDecorator: ...
+    def function(self, /, **options: Unpack[FunctionOptions]) -> FunctionDecorator: ...
 
     def function(
-        self,
-        body: Callable[..., Any] | None = None,
-        /,
-        *,
-        on: On = None,
-        if_: If | None = None,
-        id: str | None = None,  # noqa: A002
-        name: str | None = None,
-        version: str | None = None,
-        retries: int | None = None,
-        retry: Retry | None = None,
-        on_failure: OnFailure | None = None,
-        on_error: OnError = "fail",
+        self, body: Callable[..., Any] | None = None, /, **options: Unpack[FunctionOptions]
     ) -> Function[Any, Any] | FunctionDecorator:
-        """Declares a durable function.
+        """Declares a durable function; `FunctionOptions` says what each keyword is.
 
-        `on` is an event name, an `Event` class, a `Trigger`, a `Cron`, or a list of these. `if_` is asked of each
-        event that starts it: CEL over `event`, or a predicate in Python (see `Trigger`). `retries` (or
-        `retry=Retry(...)`) holds for each step. `on_failure` handles a failed run, durably. `on_error="pause"`
-        parks a run that an error left, until it is resumed. Raises UsageError for what cannot work, and for an id
-        that is taken.
+        Raises UsageError for what cannot work, and for an id that is taken.
         """
 
         def declare(body: Callable[..., Any]) -> Function[Any, Any]:
-            made = make_function(
-                body,
-                on=on,
-                if_=if_,
-                id=id,
-                name=name,
-                version=version,
-                retries=retries,
-                retry=retry,
-                on_failure=on_failure,
-                on_error=on_error,
-            )
+            made = make_function(body, **options)
             self.functions.add(made)
             return made
 

@@ -1,0 +1,51 @@
+"""What `@app.function` takes, and what it is: one keyword, one line."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar, overload
+
+from typing_extensions import TypedDict
+
+from perdure.authoring.functions import Function, OnError
+from perdure.authoring.retry import Retry
+from perdure.authoring.triggers import If, On
+from perdure.execution.context import Context, FailureContext
+from perdure.execution.sync_context import SyncContext, SyncFailureContext
+
+E = TypeVar("E")
+R = TypeVar("R")
+OnFailure = Callable[[FailureContext[Any]], Any] | Callable[[SyncFailureContext[Any]], Any]
+
+
+class FunctionDecorator(Protocol):
+    """What `@app.function(...)` is: it makes a `Function` of an `async def` or a `def` body."""
+
+    @overload
+    def __call__(self, body: Callable[[Context[E]], Awaitable[R]], /) -> Function[E, R]: ...
+
+    @overload
+    def __call__(self, body: Callable[[SyncContext[E]], R], /) -> Function[E, R]: ...
+
+
+class FunctionOptions(TypedDict, total=False):
+    """The keywords of `@app.function`. All may be left out."""
+
+    on: On
+    """An event name, an `Event` class, a `Trigger`, a `Cron`, or a list of these."""
+    if_: If | None
+    """Asked of each event that starts it: CEL over `event`, or a predicate in Python (see `Trigger`)."""
+    id: str | None
+    """Its name in the log; the body's name with dashes."""
+    name: str | None
+    """Its name for people; the id."""
+    version: str | None
+    """Of its code, stamped on runs; a hash of the body's source."""
+    retries: int | None
+    """How often each step is tried again; 4."""
+    retry: Retry | None
+    """The same with all that belongs to it."""
+    on_failure: OnFailure | None
+    """Handles a failed run, durably."""
+    on_error: OnError
+    """`"pause"` parks a run that an error left, until it is resumed."""
