@@ -20,6 +20,11 @@ __all__ = [
     "LogError",
     "NonDeterminismError",
     "NonRetriableError",
+    "PayloadDamaged",
+    "PayloadError",
+    "PayloadLocked",
+    "PayloadMissing",
+    "PayloadStoreError",
     "PayloadTooLarge",
     "PerdureError",
     "RetryAfterError",
@@ -63,6 +68,36 @@ class PayloadTooLarge(PerdureError):
     """A value is larger than a record may be; it was refused before any append."""
 
     code = "payload-too-large"
+
+
+class PayloadError(PerdureError):
+    """A recorded payload cannot be opened here now. A run that needs it is parked, and goes on when it is resumed."""
+
+    code = "payload"
+
+
+class PayloadLocked(PayloadError):
+    """A payload was encrypted with a key, or written by a codec, that this process has not; the message names it."""
+
+    code = "payload-locked"
+
+
+class PayloadDamaged(PayloadError):
+    """The bytes of a payload are not those that were written, or the key of that id is another one here."""
+
+    code = "payload-damaged"
+
+
+class PayloadMissing(PayloadError):
+    """An object that a record refers to is not in the store of payloads."""
+
+    code = "payload-missing"
+
+
+class PayloadStoreError(PayloadError):
+    """The store of payloads cannot be reached, or refuses to be read or written."""
+
+    code = "payload-store"
 
 
 class NonDeterminismError(PerdureError):

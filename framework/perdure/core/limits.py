@@ -25,7 +25,14 @@ class Limits:
     event_bytes_max: int = 256 * KB
     """An event's data, as JSON."""
     payload_bytes_max: int = 384 * KB
-    """A step's result, a run's result, a signal's data, as JSON."""
+    """A step's result, a run's result, a signal's data, as a record holds it. Larger results go to the store of
+    payloads, where there is one."""
+    stored_payload_bytes_max: int = 256 * MB
+    """A step's or a run's result that goes to the store of payloads, as JSON."""
+    payload_store_time_max: int = 10 * MINUTE_US
+    """How long a run waits for a store of payloads that cannot be reached (µs); then it is parked."""
+    payload_time_max: int = 7 * DAY_US
+    """How long after it was last put an object stays in the store of payloads although nothing refers to it (µs)."""
     entry_bytes_max: int = 1 * MB
     """One entry of the log, whatever it holds."""
     dead_letter_bytes_max: int = 64 * KB
