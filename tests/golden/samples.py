@@ -84,14 +84,20 @@ OPS: dict[str, Body] = {
     "RunDone": {"time": T + 12, "result": b"null"},
     "RunFailed": {"time": T + 12, "error": FAILURE, "handler": "f:on-failure"},
     "RunCancelled": {"time": T + 12, "reason": "enough"},
+    "RunRestarted": {"time": T + 12, "event": EVENT},
+    "SignalSent": {"key": "/tell", "run": RUN, "command": "c4", "name": "go", "data": b"1"},
+    "SignalAnswered": {"key": "/go", "command": "c1", "answer": b"7", "refused": None},
+    "EventPassed": {"key": "/w", "event": "evt-1", "reason": "no such key: amount"},
+    "WaitFiltered": {"key": "/w", "condition": "async.data.amount > 100"},
 }
 MESSAGES: dict[str, Body] = {
-    "StartChild": {"run": RUN, "function": "pay", "event": EVENT, "parent": "r", "parent_key": "/pay"},
+    "StartChild": {"run": RUN, "function": "pay", "event": EVENT, "parent": "r", "parent_key": "/pay"}
+    | {"depth": 2},
     "ChildOutcome": {"run": "r", "key": "/pay", "outcome": ("perdure.ChildFailed", {"error": FAILURE})},
     "CancelRun": {"run": RUN, "command": "c", "reason": "its parent no longer waits for it", "force": False},
     "Signalled": {"run": RUN, "command": "c", "name": "go", "data": b"1"},
     "EventMatched": {"run": "r", "key": "/w", "position": POSITION, "time": T, "event": EVENT},
-    "Subscribe": SUBSCRIBE | {"since": T, "seen": ["evt-0", "evt-1"], "scan": True},
+    "Subscribe": SUBSCRIBE | {"since": T, "seen": ["evt-0", "evt-1"], "scan": True, "stays": True},
     "Unsubscribe": SUBSCRIBE,
     "Correlate": CORRELATE,
     "Arm": {"name": "payment/done", "path": "data.id", "since": T},
@@ -100,7 +106,7 @@ MESSAGES: dict[str, Body] = {
 COMMANDS: dict[str, Body] = {
     "StartRun": {"function": "f", "event": EVENT, "tags": {"customer": "7"}},
     "CancelAsk": {"reason": "enough", "force": False},
-    "SignalSend": {"name": "go", "data": b'"now"'},
+    "SignalSend": {"name": "go", "data": b'"now"', "request": True},
     "Query": {"wait": True, "value": "progress"},
     "PauseAsk": {"reason": "look at it"},
     "ResumeAsk": {"reason": ""},
@@ -203,8 +209,8 @@ def samples() -> Samples:
         "Event": ("Event", "an event as a client sends it, with every field", EVENT),
         "Event.plain": ("Event", "an event with nothing that may be left out", PLAIN_EVENT),
         "Claim": ("Claim", "a worker claims a partition", {"epoch": 7, "worker": "host-1"}),
-        "Commit": ("Commit", "a commit with every op, and acks", _every_op()),
-        "Commit.children": ("Commit", "every outcome of a child", _every_outcome()),
+        "Commit.2": ("Commit", "a commit with every op, and acks", _every_op()),
+        "Commit.children.2": ("Commit", "every outcome of a child", _every_outcome()),
         "Ingest": ("Ingest", "a batch of events, routed", INGEST),
         "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
@@ -230,7 +236,7 @@ def samples() -> Samples:
             "what could not be read",
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
-        "Snapshot.2": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.3": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "PackedState": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
@@ -241,17 +247,17 @@ def samples() -> Samples:
         "result": b"7",
         "error": None,
     }
-    reply |= {"reason": "", "values": {"progress": b"1"}}
-    made["Reply"] = ("Reply", "the result of a run", reply)
-    made["Reply.failed"] = (
+    reply |= {"reason": "", "values": {"progress": b"1"}, "answer": b"7", "refused": None}
+    made["Reply.2"] = ("Reply", "the result of a run", reply)
+    made["Reply.failed.2"] = (
         "Reply",
         "a failed run",
         reply | {"status": "failed", "result": None, "error": FAILURE},
     )
     for name, body in MESSAGES.items():
         message = {"origin": "1p4", "seq": 12, "body": (f"perdure.{name}", body)}
-        made[f"Message.{name}"] = ("Message", f"a message from another partition: {name}", message)
+        made[f"Message.{name}.2"] = ("Message", f"a message from another partition: {name}", message)
     for name, body in COMMANDS.items():
         command = {"id": "c1", "run": "f/chosen", "client": "me", "body": (f"perdure.{name}", body)}
-        made[f"Command.{name}"] = ("Command", f"a client's command: {name}", command)
+        made[f"Command.{name}.2"] = ("Command", f"a client's command: {name}", command)
     return made

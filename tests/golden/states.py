@@ -16,6 +16,8 @@ PENDING: Body = {
     "since": 0,
     "close": "",
     "suspect": 0,
+    "condition": None,
+    "behind": False,
     "alone": 0,
 }
 
@@ -77,7 +79,7 @@ LIVE: Body = {
         PENDING | {"key": "/charge", "kind": "step", "due": T + 9, "attempt": 1, "suspect": 2, "alone": 1},
         PENDING
         | {"key": "/w", "kind": "wait", "due": None, "name": "payment/done", "path": "data.id"}
-        | {"value": b'"7"', "since": T},
+        | {"value": b'"7"', "since": T, "condition": "async.data.amount > 100", "behind": True},
         PENDING | {"key": "/pay", "kind": "child", "due": None, "name": "child", "close": "cancel"},
     ],
     "inbox": [
@@ -89,7 +91,11 @@ LIVE: Body = {
             ),
             "command": "",
         },
-        {"offset": 44, "body": ("perdure.SignalSend", {"name": "go", "data": b"1"}), "command": "c9"},
+        {
+            "offset": 44,
+            "body": ("perdure.SignalSend", {"name": "go", "data": b"1", "request": True}),
+            "command": "c9",
+        },
     ],
     "commands": ["c9"],
     "seen": [{"name": "evt-1", "time": T}],
@@ -102,6 +108,13 @@ LIVE: Body = {
     "not_before": 0,
     "cancels": 1,
     "held": ("perdure.RunCancelled", {"time": T + 6, "reason": "enough"}),
+    "restarts": 3,
+    "begun": T + 1,
+    "depth": 2,
+    "requests": [
+        {"command": "c9", "client": "me", "answer": None, "refused": None},
+        {"command": "c8", "client": "me", "answer": b"7", "refused": None},
+    ],
 }
 ENDED: Body = LIVE | {
     "id": "f/chosen",
@@ -119,7 +132,7 @@ CELL: Body = {
     "name": "payment/done",
     "path": "data.id",
     "value": b'"7"',
-    "subscriptions": [{"run": RUN, "key": "/w", "since": T, "seen": ["evt-1"]}],
+    "subscriptions": [{"run": RUN, "key": "/w", "since": T, "seen": ["evt-1"], "stays": True}],
     "kept": [{"arrived": T, "correlate": CORRELATE}],
     "forgotten": 5,
 }

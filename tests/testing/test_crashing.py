@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from perdure import App, Context, Event, UsageError
+from perdure.core.ids import idempotency_key
 from perdure.testing import Environment, crash_everywhere, crashing, environment
 
 
@@ -246,7 +247,8 @@ async def test_a_completed_step_that_runs_again_is_found() -> None:
         env.mock_step("remind", returns="")
         (run,) = await env.send(Ordered(n=7))
         assert env.on_attempt is not None
-        again: Any = SimpleNamespace(run_id=run.id, key="/charge", step_id="charge")
+        key = idempotency_key(run.id, "/charge", env.app.name)
+        again: Any = SimpleNamespace(run_id=run.id, key="/charge", step_id="charge", idempotency_key=key)
         env.on_attempt(again)
 
     with pytest.raises(AssertionError, match=r"step 'charge' of run .* was completed and ran again"):

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from perdure.core import avro, codec
-from perdure.core.entities import Cell, CellKey, Item, Pending, Run, Subscription
+from perdure.core.entities import Cell, CellKey, Item, Pending, Request, Run, Subscription
 from perdure.core.roster import Form, Roster
 
 __all__ = ["RUNS", "cell_body", "cells_roster", "fired", "run_body", "run_of", "runs_roster", "waits"]
@@ -25,7 +25,7 @@ _head = avro.reader(
 _RUN_PLAIN = (
     "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
     "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
-    "cancels", "held",
+    "cancels", "held", "restarts", "begun", "depth",
 )  # fmt: skip
 
 
@@ -39,6 +39,10 @@ def run_body(run: Run) -> Body:
     ]
     body["inbox"] = [
         {"offset": item.offset, "body": (item.name, item.body), "command": item.command} for item in run.inbox
+    ]
+    body["requests"] = [
+        {"command": command, "client": r.client, "answer": r.answer, "refused": r.refused}
+        for command, r in run.requests.items()
     ]
     body["commands"], body["seen"] = list(run.commands), timed(run.seen)
     return body
@@ -54,6 +58,7 @@ def run_of(body: Body) -> Run:
     run.inbox = [Item(i["offset"], i["body"][0], i["body"][1], i["command"]) for i in body["inbox"]]
     run.commands = dict.fromkeys(body["commands"])
     run.seen = {seen["name"]: seen["time"] for seen in body["seen"]}
+    run.requests = {r["command"]: Request(r["client"], r["answer"], r["refused"]) for r in body["requests"]}
     return run
 
 
@@ -63,7 +68,7 @@ def cell_body(where: CellKey, cell: Cell) -> Body:
         "path": where[1],
         "value": where[2],
         "subscriptions": [
-            {"run": s.run, "key": s.key, "since": s.since, "seen": list(s.seen)}
+            {"run": s.run, "key": s.key, "since": s.since, "seen": list(s.seen), "stays": s.stays}
             for s in cell.subscriptions.values()
         ],
         "kept": [{"arrived": arrived, "correlate": c} for arrived, c in cell.kept],
@@ -76,7 +81,7 @@ def cell_of(body: Body) -> Cell:
     cell = Cell(kept=kept, forgotten=body["forgotten"], where=(body["name"], body["path"], body["value"]))
     for s in body["subscriptions"]:
         cell.subscriptions[s["run"], s["key"]] = Subscription(
-            s["run"], s["key"], s["since"], dict.fromkeys(s["seen"])
+            s["run"], s["key"], s["since"], dict.fromkeys(s["seen"]), s["stays"]
         )
     return cell
 

@@ -36,6 +36,13 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Restarted:
+    """A run begins anew: the coroutine of its life before is let go, and it is begun."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A client asked about a run; it is answered from the fold."""
 
@@ -44,6 +51,8 @@ class Answer:
     run: str
     value: str | None = None
     """The published value that it wants to see."""
+    refused: str | None = None
+    """Why its command was not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,7 @@ Effect = (
     | Arm
     | Send
     | Ended
+    | Restarted
     | Answer
     | Claimed
     | Delayed

@@ -40,6 +40,10 @@ class Pending:
     since: int = 0
     """A wait's reference: it wants no events before this time (µs)."""
     close: str = ""
+    condition: str | None = None
+    """What a wait asks of each event beside its value: CEL over `event` and `async`; empty for a predicate in code."""
+    behind: bool = False
+    """Events came that its run had no room for: it asks for them again when it has."""
     suspect: int = 0
     """Unclean takeovers at which this step was in flight (A8)."""
     alone: int = 0
@@ -57,6 +61,20 @@ class Item:
     name: str
     body: dict[str, Any]
     command: str = ""
+
+
+@dataclass(slots=True)
+class Request:
+    """A signal whose sender waits for an answer."""
+
+    client: str
+    answer: bytes | None = None
+    """JSON."""
+    refused: str | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.answer is None and self.refused is None
 
 
 class History(Protocol):
@@ -110,6 +128,14 @@ class Run:
     """How often it was asked to cancel itself, and was told so."""
     held: Op | None = None
     """How it ends once the attempts that its body gave up are over (B2). A new owner has none of these."""
+    restarts: int = 0
+    """How often it has begun anew."""
+    begun: int = 0
+    """When it began anew last (µs); 0 when it has not."""
+    depth: int = 0
+    """How many runs above it wait for it."""
+    requests: dict[str, Request] = field(default_factory=_dict)
+    """The last ones, by the ids of their commands; the oldest first."""
     result: bytes | None = None
     error: Failure | None = None
     reason: str = ""
@@ -118,6 +144,11 @@ class Run:
     @property
     def live(self) -> bool:
         return self.status not in ENDED
+
+    @property
+    def seed(self) -> str:
+        """What tells one life of a run from the next: what must differ between these derives from it."""
+        return f"{self.id}~{self.restarts}" if self.restarts else self.id
 
     @property
     def place(self) -> str:
@@ -135,6 +166,8 @@ class Subscription:
     key: str
     since: int
     seen: Collection[str]
+    stays: bool = False
+    """It stays when an event was delivered: the run's owner decides whether the wait takes it."""
 
 
 @dataclass(slots=True)

@@ -52,6 +52,13 @@ class Limits:
     run_ops_max: int = 50_000
     run_bytes_max: int = 32 * MB
     """A run's history, in ops and bytes."""
+    seen_events_max: int = 256
+    """Ids of events that a run takes with it when it begins anew, so that no wait of it is given one twice: the latest.
+    """
+    invoke_depth_max: int = 100
+    """How many runs may wait for one another in a row: an invoke below these is refused."""
+    requests_max: int = 64
+    """Requests to a run that are not answered, and answers that it remembers for clients who ask again."""
     inbox_max: int = 1_000
     """Commands and messages that wait for a run's next turn."""
     outbox_max: int = 10_000
@@ -148,7 +155,7 @@ class Limits:
 FOLDED = (
     "commands_max", "ended_bytes_max", "ended_id_time_max", "ended_ids_max", "ended_run_time_max", "ended_runs_max",
     "event_id_time_max", "event_ids_max", "generated_id_time_max", "inbox_max", "kept_bytes_max", "kept_event_time_max",
-    "kept_events_max", "old_event_ids_max", "snapshot_sets_max", "watchers_max",
+    "kept_events_max", "old_event_ids_max", "requests_max", "seen_events_max", "snapshot_sets_max", "watchers_max",
 )  # fmt: skip
 """The bounds that the fold knows."""
 

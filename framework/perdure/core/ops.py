@@ -39,12 +39,17 @@ SLOT_RELEASED = "perdure.SlotReleased"
 RUN_DONE = "perdure.RunDone"
 RUN_FAILED = "perdure.RunFailed"
 RUN_CANCELLED = "perdure.RunCancelled"
+RUN_RESTARTED = "perdure.RunRestarted"
+SIGNAL_SENT = "perdure.SignalSent"
+SIGNAL_ANSWERED = "perdure.SignalAnswered"
+WAIT_FILTERED = "perdure.WaitFiltered"
 
 # Book-keeping
 ATTEMPT_FAILED = "perdure.AttemptFailed"
 PARKED = "perdure.Parked"
 VALUE_SET = "perdure.ValueSet"
 END_HELD = "perdure.EndHeld"
+EVENT_PASSED = "perdure.EventPassed"
 
 # The outcomes of a child run
 CHILD_DONE = "perdure.ChildDone"
@@ -83,10 +88,15 @@ CONSEQUENCES = frozenset(
         RUN_DONE,
         RUN_FAILED,
         RUN_CANCELLED,
+        RUN_RESTARTED,
+        SIGNAL_SENT,
+        SIGNAL_ANSWERED,
+        WAIT_FILTERED,
     }
 )
-BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET, END_HELD})
-ENDS = frozenset({RUN_DONE, RUN_FAILED, RUN_CANCELLED})
+BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET, END_HELD, EVENT_PASSED})
+ENDS = frozenset({RUN_DONE, RUN_FAILED, RUN_CANCELLED, RUN_RESTARTED})
+"""What a change ends with. After the last one the run is live, and begins anew."""
 SENDS = frozenset({CHILD_ISSUED, EVENTS_SENT})
 """The ops that hold events of the body's own making."""
 

@@ -97,7 +97,7 @@ class Attempts:
             function_id=run.function,
             key=ask.key,
             step_id=ask.step_id,
-            idempotency_key=ids.idempotency_key(run.id, ask.key, self._services.app),
+            idempotency_key=ids.idempotency_key(run.seed, ask.key, self._services.app),
             number=number,
             attempts_max=policy.limit + 1,
             fn=ask.fn,

@@ -101,8 +101,10 @@ class Lead:
                 self.residents.ended(run)
                 self.life.replies.ended(run)
                 self.schedules.ended(run)
-            case effects.Answer(client, command, run, value):
-                self.life.replies.answer(client, command, run, value)
+            case effects.Restarted(run):
+                self.residents.restarted(run)
+            case effects.Answer():
+                self.life.replies.answer(effect)
             case effects.Delayed(due):
                 self.life.timers.arm("", "", due)
             case effects.TimerDue(run, key, due):

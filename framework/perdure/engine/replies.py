@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from perdure.core import codec
+from perdure.core.effects import Answer
 from perdure.core.facts import KIND, REDRIVEN, SIZE, Redriven, unpack_redriven
 from perdure.core.limits import KB
 from perdure.core.routing import client_partition
@@ -25,6 +26,7 @@ def reply_body(run_id: str, run: Run | None, command: str, value: str | None = N
     """What a client is told of a run; status "" when no such run is known. Of its values, the one that was asked for:
     all of them might not fit an entry."""
     published = run.values.get(value) if run is not None and value is not None else None
+    request = None if run is None else run.requests.get(command)
     return {
         "command": command,
         "run": run_id,
@@ -34,6 +36,8 @@ def reply_body(run_id: str, run: Run | None, command: str, value: str | None = N
         "error": run.error if run else None,
         "reason": run.reason if run else "",
         "values": {} if value is None or published is None else {value: published},
+        "answer": None if request is None else request.answer,
+        "refused": None if request is None else request.refused,
     }
 
 
@@ -58,12 +62,15 @@ class Replies:
             for client, command in run.watchers.items():
                 self._send(client, reply_body(run_id, run, command))
 
-    def answer(self, client: str, command: str, run_id: str, value: str | None = None) -> None:
-        run = self._state.runs.get(run_id)
-        body = reply_body(run_id, run, command, value)
-        if run is not None and run.status in STILL and run_id in self.unfit:
-            body["reason"] = UNFIT + self.unfit[run_id]
-        self._send(client, body)
+    def answer(self, asked: Answer) -> None:
+        """Tells a client of a run, or why its command was not taken."""
+        run = self._state.runs.get(asked.run)
+        body = reply_body(asked.run, run, asked.command, asked.value)
+        if run is not None and run.status in STILL and asked.run in self.unfit:
+            body["reason"] = UNFIT + self.unfit[asked.run]
+        if asked.refused is not None:
+            body["refused"] = asked.refused
+        self._send(asked.client, body)
 
     def _send(self, client: str, body: dict[str, Any]) -> None:
         near = self._services.clients.get(client)

@@ -334,6 +334,8 @@ class Residents:
             self.let_go(resident)
             self.activate(run.id)  # a cancel or a resume may have come while it was being parked
             return
+        if steps[-1].ops[-1][0] == ops.RUN_RESTARTED:
+            return  # nothing of this life goes on
         for step in steps:
             if step.asks:
                 self.attempts.start_all(resident, step.asks)
@@ -368,8 +370,13 @@ class Residents:
             resident.ended = True
             self.mark(resident)
 
+    def restarted(self, run_id: str) -> None:
+        """A run begins anew."""
+        self.ended(run_id)
+        self.activate(run_id)
+
     def ended(self, run_id: str) -> None:
-        """The run's end counts."""
+        """The run's end counts, or that of one of its lives."""
         resident = self.residents.get(run_id)
         if resident is not None:
             self.let_go(resident)

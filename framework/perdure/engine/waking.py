@@ -175,10 +175,11 @@ class Waking:
             if key in issued:
                 return issued[key]
             generations = services.log.generations
-            spread = int(ids.fraction("child", run.id, key) * generations[-1])
-            return ids.placed_run(routing.generation_of(spread, generations), spread, "child", run.id, key)
+            spread = int(ids.fraction("child", run.seed, key) * generations[-1])
+            return ids.placed_run(routing.generation_of(spread, generations), spread, "child", run.seed, key)
 
-        start = RunStart(run.id, run.function, (run.event,), max(run.created, run.not_before), run.tags)
+        began = run.begun or max(run.created, run.not_before)
+        start = RunStart(run.id, run.function, (run.event,), began, run.tags, run.seed, run.depth)
         execution = execution_for(
             function,
             start,
@@ -187,7 +188,7 @@ class Waking:
             child_run_id=child_run_id,
             strict=services.strict,
         )
-        resident = Resident(run.id, function, execution, max(run.time, run.created, run.not_before))
+        resident = Resident(run.id, function, execution, max(run.time, began))
         resident.careful = self._careful and run.prev < driver.life.since
         driver.residents[run.id] = resident
         try:

@@ -30,6 +30,7 @@ __all__ = [
     "ask_signal",
     "ask_sleep",
     "ask_sleep_until",
+    "fresh_event",
     "read_child",
     "read_event",
     "read_signal",
@@ -170,6 +171,11 @@ def ask_child(
     if parent_close not in ("cancel", "abandon"):
         raise UsageError(f'invoke {step_id!r}: parent_close={parent_close!r}; use "cancel" or "abandon"')
     key = desk.next_key(desk.here(), step_id)
+    if desk.start.depth >= desk.limits.invoke_depth_max:
+        raise UsageError(
+            f"invoke {step_id!r}: {desk.start.depth} runs wait for this one in a row, and invoke_depth_max is reached; "
+            "a function that invokes itself needs an end, a long chain is made with ctx.step.start or restart_with"
+        )
     fields = _child_fields(desk, key, f"invoke {step_id!r}", function, data)
     fields["due"] = None if timeout is None else desk.now_us + to_us(timeout)
     fields["parent_close"] = parent_close
@@ -190,7 +196,7 @@ def _child_fields(
     desk: Desk, key: str, what: str, function: Function[Any, Any] | str, data: object
 ) -> dict[str, Any]:
     target = _function(desk, function)
-    event_id = digest("invoked", desk.start.run_id, key)
+    event_id = digest("invoked", desk.start.seed, key)
     typed = isinstance(data, Event)
     event = to_event(
         data if typed else INVOKED,
@@ -211,6 +217,28 @@ def _child_fields(
         "detached": False,
         "parent_close": "cancel",
     }
+
+
+def fresh_event(desk: Desk, data: object) -> EventData:
+    """The event with which a run begins anew. Raises UsageError for data that its body could not read."""
+    function, began = desk.function, desk.start.events[0]
+    if function.kind == "failure":
+        raise UsageError(f"restart_with in {function.id}: a failure handler runs once, and is not begun anew")
+    event_id = digest("restarted", desk.start.seed)
+    typed = isinstance(data, Event)
+    event = to_event(
+        data if typed else began["name"],
+        None if typed else {} if data is None else data,
+        id=event_id,
+        key=began["key"],
+        v=began["v"],
+        now_us=desk.now_us,
+        make_id=lambda: event_id,
+        data_bytes_max=desk.limits.event_bytes_max,
+        internal=True,
+    )
+    _check_given("restart_with", function, event, data)
+    return {**event, "trace": began["trace"]}
 
 
 def _check_given(what: str, target: Function[Any, Any], event: EventData, data: object) -> None:
@@ -274,7 +302,7 @@ def send_events(desk: Desk, step_id: str, events: EventInput | Sequence[EventInp
     )
     made: list[EventData] = []
     for index, event in enumerate(many):
-        event_id = digest("sent", desk.start.run_id, key, index)
+        event_id = digest("sent", desk.start.seed, key, index)
         data_bytes_max = desk.limits.event_bytes_max
         made.append(
             to_event(event, now_us=desk.now_us, make_id=lambda i=event_id: i, data_bytes_max=data_bytes_max)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property
 from random import Random
-from typing import Any, ClassVar, Generic, Literal
+from typing import Any, ClassVar, Generic, Literal, NoReturn
 from uuid import UUID
 
 from typing_extensions import TypeVar
@@ -78,11 +78,11 @@ class BaseContext(Generic[E_co]):
     @property
     def random(self) -> Random:
         """Random numbers that are the same on replay; each task has a stream of its own."""
-        return streams.stream_of(self._desk.start.run_id, self._drawing())
+        return streams.stream_of(self._desk.start.seed, self._drawing())
 
     def uuid4(self) -> UUID:
         """A random UUID that is the same on replay."""
-        return streams.next_uuid(self._desk.start.run_id, self._drawing())
+        return streams.next_uuid(self._desk.start.seed, self._drawing())
 
     def _drawing(self) -> RunTask | Scope:
         scope = self._desk.here()
@@ -110,6 +110,10 @@ class BaseContext(Generic[E_co]):
             )
         self._desk.publish(name, data)
 
+    def _begin_anew(self, data: Any) -> None:
+        self._desk.here()
+        self._desk.begin_anew(asks.fresh_event(self._desk, data))
+
 
 class Context(BaseContext[E_co]):
     """The context of an `async def` body. `E` is what `ctx.event.data` is: a model, or a dict."""
@@ -120,6 +124,19 @@ class Context(BaseContext[E_co]):
         super().__init__(desk)
         self.step = Step(desk)
         """The durable operations."""
+
+    async def restart_with(self, data: Any) -> NoReturn:
+        """Ends this run and begins it anew under the same id, with an empty history: for loops without end.
+
+        `data` is an Event, or the data of one such as began it. This raises `asyncio.CancelledError` in the body, whose
+        `finally` may run steps; then what it still waits for is given up, children by their `parent_close`. Handles,
+        tags, published values, signals that nobody has taken, and the parent that waits stay with the run. An event
+        that comes between two lives is found with `lookback=`, and none of the latest 256 is given twice. A run that is
+        being cancelled is not begun anew. Raises UsageError for data that do not fit.
+        """
+        self._begin_anew(data)
+        await self._desk.future()
+        raise AssertionError("the body was not cancelled")
 
 
 class FailedRun(BaseContext[E_co]):

@@ -20,7 +20,7 @@ from perdure.authoring.steps import DEFAULT_OPTIONS, StepOptions, options_of
 from perdure.core import ops
 from perdure.core.ids import check_step_id, digest
 from perdure.core.limits import Limits
-from perdure.core.ops import Op
+from perdure.core.ops import EventData, Op
 from perdure.errors import UsageError
 from perdure.execution.current import in_step
 from perdure.execution.failures import failure_of
@@ -71,6 +71,8 @@ class Desk:
         self.now_us = start.created
         self.dead = False
         self.replaying = False
+        self.restart: EventData | None = None
+        """The event with which the run is to begin anew when its body has ended."""
         self.pending: dict[str, Pending] = {}
         self.drawn: set[str] = set()
         """The paths of the tasks that have drawn random numbers."""
@@ -194,6 +196,10 @@ class Desk:
         if not self.replaying and not self.dead:
             self._values[name] = value
 
+    def begin_anew(self, event: EventData) -> None:
+        """The body is to end, and its run to begin anew with this event."""
+        self.restart = event
+
     # --- turns -----------------------------------------------------------------------------------------------
 
     def close_turn(self) -> Turn:
@@ -246,6 +252,8 @@ class LoopDesk(Desk):
     def __init__(self, function: Function[Any, Any], start: RunStart, limits: Limits, **more: Any) -> None:
         super().__init__(function, start, limits, **more)
         self.loop = RunLoop(start.run_id, start.function_id, self, callbacks_max=limits.turn_callbacks_max)
+        self.main: RunTask | None = None
+        """The task of the body itself."""
 
     def here(self) -> RunTask | Scope:
         loop = self.loop
@@ -260,6 +268,11 @@ class LoopDesk(Desk):
     def future(self) -> asyncio.Future[Op]:
         # A plain one: only the coroutine that asks ever sees it, so its hash does not matter.
         return asyncio.Future(loop=self.loop)
+
+    def begin_anew(self, event: EventData) -> None:
+        super().begin_anew(event)
+        if self.main is not None:
+            self.main.cancel()
 
     def kill(self) -> None:
         """The run is torn down: nothing that its code does counts from now on."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.core import ops
-from perdure.core.ops import Op
+from perdure.core.ops import EventData, Op
 from perdure.errors import PayloadTooLarge, PerdureError
 from perdure.execution.desk import Desk
 from perdure.execution.failures import failure_of
 
-__all__ = ["cancelled_end", "failed_end", "result_end"]
+__all__ = ["cancelled_end", "failed_end", "restarted_end", "result_end"]
 
 
 def result_end(desk: Desk, value: Any) -> tuple[Op, BaseException | None]:
@@ -31,6 +31,11 @@ def failed_end(desk: Desk, error: BaseException) -> Op:
     """RunFailed by an exception. Whether a handler follows is not for the body's side to say."""
     failure = failure_of(error, traceback_bytes_max=desk.limits.traceback_bytes_max)
     return ops.RUN_FAILED, {"time": desk.now_us, "error": failure, "handler": None}
+
+
+def restarted_end(desk: Desk, event: EventData) -> Op:
+    """RunRestarted."""
+    return ops.RUN_RESTARTED, {"time": desk.now_us, "event": event}
 
 
 def cancelled_end(desk: Desk, reason: str) -> Op:

@@ -21,7 +21,7 @@ from perdure.execution import teardown
 from perdure.execution.conditions import BodyExited
 from perdure.execution.context import Context, FailureContext
 from perdure.execution.desk import Functions, LoopDesk, placed_child
-from perdure.execution.ends import cancelled_end, failed_end, result_end
+from perdure.execution.ends import cancelled_end, failed_end, restarted_end, result_end
 from perdure.execution.loop import TurnTooLong
 from perdure.execution.model import RunStart, StepAsk, Turn
 from perdure.execution.pending import PendingStep
@@ -170,7 +170,7 @@ class Execution:
             body = _raising(error)
         if not asyncio.iscoroutine(body):
             body = _awaiting(body)
-        self._main = self._loop.create_main(body, context)
+        self._main = desk.main = self._loop.create_main(body, context)
 
     def _release_other(self, op: Op) -> Turn:
         name, fields = op
@@ -252,6 +252,8 @@ class Execution:
             error: BaseException | None = _exception_of(main)
         else:
             error = main.exception()
+        if desk.restart is not None and not self._cancels and (error is None or main.cancelled()):
+            return self._end(restarted_end(desk, desk.restart))
         if error is None:
             return self._end(*result_end(desk, main.result()))
         if main.cancelled() and self._cancels:

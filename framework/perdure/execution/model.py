@@ -24,6 +24,14 @@ class RunStart:
     created: int
     """Time of the record that made the run, µs since the epoch: the time of its first turn (A9)."""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    seed: str = ""
+    """What must differ from run to run, and between the lives of one, derives from it (`Run.seed`)."""
+    depth: int = 0
+    """How many runs above it wait for it."""
+
+    def __post_init__(self) -> None:
+        if not self.seed:
+            object.__setattr__(self, "seed", self.run_id)
 
 
 class LogLine(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, NoReturn
 
 from typing_extensions import TypeVar
 
@@ -24,6 +25,11 @@ class SyncContext(BaseContext[E_co]):
         super().__init__(desk)
         self.step = SyncStep(desk)
         """The durable operations."""
+
+    def restart_with(self, data: Any) -> NoReturn:
+        """Ends this run and begins it anew under the same id, with an empty history: see `Context.restart_with`."""
+        self._begin_anew(data)
+        raise asyncio.CancelledError("the run begins anew")
 
 
 class SyncFailureContext(FailedRun[E_co], SyncContext[E_co]):

@@ -53,6 +53,7 @@ class SyncDesk(Desk):
         self._refusals = 0
         self._silent_until = released
         self.used = set()
+        self.restart = None
         self.now_us = self.start.created
 
     def end_pass(self) -> bool:

@@ -19,7 +19,7 @@ from perdure.core.ops import Op
 from perdure.errors import NonDeterminismError
 from perdure.execution.conditions import BodyExited, BodyRaised, Evicted
 from perdure.execution.desk import Functions, placed_child
-from perdure.execution.ends import cancelled_end, failed_end, result_end
+from perdure.execution.ends import cancelled_end, failed_end, restarted_end, result_end
 from perdure.execution.execution import PYTHON
 from perdure.execution.model import RunStart, StepAsk, Turn
 from perdure.execution.pending import PendingStep
@@ -205,6 +205,13 @@ class SyncExecution:
         desk.now_us = max(desk.now_us, self._latest_us)
         if waits or desk.dead:
             return desk.close_turn()
+        if (
+            desk.restart is not None
+            and not self._cancels
+            and isinstance(error, asyncio.CancelledError | None)
+        ):
+            desk.drop_all()
+            return self._end(desk.close_turn(), restarted_end(desk, desk.restart))
         if isinstance(error, asyncio.CancelledError) and self._cancels:
             return self._end(desk.close_turn(), cancelled_end(desk, self._cancel_reason))
         if error is not None:

@@ -8,7 +8,7 @@ from perdure.core.codec import ops_of
 from perdure.core.facts import read_fact
 from perdure.core.fold import fold
 from perdure.core.limits import DEFAULT_LIMITS, Limits
-from perdure.core.ops import Op
+from perdure.core.ops import RUN_RESTARTED, Op
 from perdure.core.routing import generation_of
 from perdure.core.snapshot import restore
 from perdure.core.state import PartitionState, Run
@@ -45,9 +45,15 @@ class PartitionReader:
             self.position = entry.offset + 1
             if void is None and fact.kind == "Commit":
                 for change in fact.body["changes"]:
-                    self.ops.setdefault(change["entity"], []).extend(change["ops"])
+                    self._note(change["entity"], change["ops"])
             elif void is not None and self.on_void is not None:
                 self.on_void(entry, void)
+
+    def _note(self, run_id: str, changes: Sequence[Op]) -> None:
+        if changes and changes[-1][0] == RUN_RESTARTED:
+            self.ops[run_id] = []  # of a loop without end only the present life is kept, as in its state
+        else:
+            self.ops.setdefault(run_id, []).extend(changes)
 
     def runs(self) -> Iterator[Run]:
         yield from self.state.runs.values()

@@ -55,6 +55,11 @@ class RunView:
     tags: dict[str, str] = field(default_factory=dict[str, str])
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     parent: str | None = None
+    restarts: int = 0
+    """How often it has begun anew; its steps are those of its last life."""
+    begun: int = 0
+    """When it began anew last (µs); 0 when it has not."""
+    seed: str = ""
     held: str = ""
     """How it will end, when its body is over and an attempt of a step is not: see `held_end`."""
     steps: list[StepView] = field(default_factory=list[StepView])
@@ -77,6 +82,9 @@ def run_view(run: Run, accepted: Sequence[Op]) -> RunView:
         tags=dict(run.tags),
         values={name: payload.loads(value) for name, value in run.values.items()},
         parent=run.parent,
+        restarts=run.restarts,
+        begun=run.begun,
+        seed=run.seed,
         held=held_end(run),
         steps=step_views(accepted),
         ops=accepted,
@@ -215,7 +223,12 @@ def _abandoned(steps: Steps, body: Body, time: int) -> None:
     _close(steps, body, time, "abandoned")
 
 
-_HELD = {ops.RUN_DONE: "completed", ops.RUN_FAILED: "failed", ops.RUN_CANCELLED: "cancelled"}
+_HELD = {
+    ops.RUN_DONE: "completed",
+    ops.RUN_FAILED: "failed",
+    ops.RUN_CANCELLED: "cancelled",
+    ops.RUN_RESTARTED: "queued",
+}
 _OPS: dict[str, Callable[[Steps, Body, int], None]] = {
     ops.ASKED: _asked,
     ops.TIMER_SET: _opened("sleep"),

@@ -182,6 +182,10 @@ def _run_failed(line: Timeline, body: Body) -> Sequence[Mark]:
     return line.end_run("failed", body["error"])
 
 
+def _run_restarted(line: Timeline, _body: Body) -> Sequence[Mark]:
+    return line.end_run("restarted")
+
+
 def _run_cancelled(line: Timeline, body: Body) -> Sequence[Mark]:
     line.reason = body["reason"]
     return line.end_run("cancelled")
@@ -210,4 +214,5 @@ _OPS: dict[str, Callable[[Timeline, Body], Sequence[Mark]]] = {
     ops.RUN_DONE: _run_done,
     ops.RUN_FAILED: _run_failed,
     ops.RUN_CANCELLED: _run_cancelled,
+    ops.RUN_RESTARTED: _run_restarted,
 }

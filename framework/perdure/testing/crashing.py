@@ -12,6 +12,7 @@ from perdure.app import App
 from perdure.authoring.events import Event, event_name
 from perdure.authoring.sending import EventInput
 from perdure.core import ops
+from perdure.core.ids import idempotency_key
 from perdure.core.state import Run
 from perdure.errors import UsageError
 from perdure.execution.ports import Attempt
@@ -96,7 +97,8 @@ class _Life:
         self._again = ""
         self._revived = False
         self._producers: list[_Producer] = []
-        self._settled: set[tuple[str, str]] = set()
+        self._settled: set[str] = set()
+        """Steps with an outcome, by their idempotency keys: those of a run's lives differ."""
         env.on_attempt = self._attempt
         env.on_settled = self._go_on
         env.wrap_producer = self._wrap
@@ -120,7 +122,7 @@ class _Life:
 
     def _attempt(self, attempt: Attempt) -> None:
         self.attempts += 1
-        if (attempt.run_id, attempt.key) in self._settled:
+        if attempt.idempotency_key in self._settled:
             self._again = f"step {attempt.step_id!r} of run {attempt.run_id} was completed and ran again"
 
     async def _go_on(self) -> None:
@@ -128,7 +130,7 @@ class _Life:
         for run in self.env.reader.runs():
             for name, body in self.env.reader.ops(run.id):
                 if name in (ops.STEP_DONE, ops.STEP_FAILED):
-                    self._settled.add((run.id, body["key"]))
+                    self._settled.add(idempotency_key(run.seed, body["key"], self.env.app.name))
         if self.killed and not self._revived:
             self._revived = True
             await self.env.start_worker()

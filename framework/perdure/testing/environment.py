@@ -199,7 +199,8 @@ class Environment:
         return [
             self._seen(run)
             for run in reversed(self.reader.runs())
-            if run.event["id"] in sent and not run.parent
+            if not run.parent
+            and (run.event["id"] in sent or (run.restarts and not sent.isdisjoint(run.seen)))
         ]
 
     async def start(

@@ -28,7 +28,8 @@ def _replay(run: RunView, app: App) -> None:
     function = app.functions.get(run.function)
     if function is None:
         raise UsageError(f"run {run.id} is of function {run.function!r}, which the app does not have")
-    start = RunStart(run.id, run.function, (run.event,), max(run.created, run.event["ts"]), run.tags)
+    began = run.begun or max(run.created, run.event["ts"])
+    start = RunStart(run.id, run.function, (run.event,), began, run.tags, run.seed)
     functions: Mapping[str, Function[Any, Any]] = {f.id: f for f in app.functions}
     issued = _children(run.ops)
     execution = execution_for(

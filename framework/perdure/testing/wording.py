@@ -65,6 +65,11 @@ _WORDS = {
     ops.RUN_DONE: "completion",
     ops.RUN_FAILED: "failure",
     ops.RUN_CANCELLED: "cancellation",
+    ops.RUN_RESTARTED: "restart",
+    ops.SIGNAL_SENT: "signal sent by",
+    ops.SIGNAL_ANSWERED: "answer to the signal of wait",
+    ops.EVENT_PASSED: "event that is not for wait",
+    ops.WAIT_FILTERED: "condition of wait",
     ops.PARKED: "parking",
 }
 

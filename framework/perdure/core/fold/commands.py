@@ -8,10 +8,13 @@ from typing import Any
 from perdure.core import effects
 from perdure.core.facts import Fact
 from perdure.core.fold import runs, telling
-from perdure.core.state import STILL, Item, PartitionState, Run
+from perdure.core.state import STILL, Item, PartitionState, Request, Run
 
 Body = dict[str, Any]
 RESUME = "perdure.ResumeAsk"
+SIGNAL = "perdure.SignalSend"
+FULL = "inbox full"
+CROWDED = "too many requests wait for an answer"
 
 STEERING_ROOM = 16
 """Places beyond the bound of an inbox for cancels and resumes: a run that is full of signals can still be steered."""
@@ -27,14 +30,14 @@ def take(state: PartitionState, fact: Fact) -> str | None:
     if name == "perdure.Query":
         _query(state, command, run, wait=body["wait"], value=body["value"])
         return None
-    _answer(state, command)
-    if run is None or not run.live:
-        return "command to no live run"
-    if command["id"] in run.commands:
-        return "command twice"
-    room = state.limits.inbox_max + (0 if name == "perdure.SignalSend" else STEERING_ROOM)
-    if len(run.inbox) >= room:
-        return "inbox full"
+    void = _void(state, run, command)
+    asked = None if run is None else run.requests.get(command["id"])
+    if void is None and name == SIGNAL and body["request"] and command["client"] is not None:
+        void = _request(state, run, command)
+    elif asked is None or not asked.open:  # else whoever asked asks again, and is answered in time
+        _answer(state, command, refused=FULL if void == FULL else None)
+    if void is not None or run is None:
+        return void
     run.commands[command["id"]] = None
     if len(run.commands) > state.limits.commands_max:
         del run.commands[next(iter(run.commands))]
@@ -42,9 +45,34 @@ def take(state: PartitionState, fact: Fact) -> str | None:
     return None
 
 
-def _answer(state: PartitionState, command: Body, value: str | None = None) -> None:
+def _void(state: PartitionState, run: Run | None, command: Body) -> str | None:
+    """Why a command to a run does not count."""
+    if run is None or not run.live:
+        return "command to no live run"
+    if command["id"] in run.commands:
+        return "command twice"
+    room = state.limits.inbox_max + (0 if command["body"][0] == SIGNAL else STEERING_ROOM)
+    return FULL if len(run.inbox) >= room else None
+
+
+def _request(state: PartitionState, run: Run | None, command: Body) -> str | None:
+    """Notes who waits for the answer to a signal; the reason when there is no room for one more."""
+    assert run is not None
+    if len(run.requests) >= state.limits.requests_max:
+        answered = next((known for known, request in run.requests.items() if not request.open), None)
+        if answered is None:
+            _answer(state, command, refused=CROWDED)
+            return CROWDED
+        del run.requests[answered]
+    run.requests[command["id"]] = Request(command["client"])
+    return None
+
+
+def _answer(
+    state: PartitionState, command: Body, value: str | None = None, refused: str | None = None
+) -> None:
     if command["client"] is not None:
-        state.effects.append(effects.Answer(command["client"], command["id"], command["run"], value))
+        state.effects.append(effects.Answer(command["client"], command["id"], command["run"], value, refused))
 
 
 def _query(
@@ -106,7 +134,7 @@ def _resume(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
 
 _COMMANDS: dict[str, Callable[[PartitionState, Fact, Run, Body], None]] = {
     "perdure.CancelAsk": _to_inbox,
-    "perdure.SignalSend": _to_inbox,
+    SIGNAL: _to_inbox,
     "perdure.PauseAsk": _pause,
     RESUME: _resume,
 }

@@ -108,8 +108,9 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         if run_id.startswith(home) or not _elsewhere(state, run_id):
             runs.create(state, fact, run_id, start["function"], started["event"])
         else:  # in a partition of a later generation, which has no events of its own (A16)
-            child = {"run": run_id, "function": start["function"], "event": started["event"]}
-            channels.to_run(state, run_id, "perdure.StartChild", child | {"parent": None, "parent_key": None})
+            child: Body = {"run": run_id, "function": start["function"], "event": started["event"]}
+            child |= {"parent": None, "parent_key": None, "depth": 0}
+            channels.to_run(state, run_id, "perdure.StartChild", child)
     _correlate(state, events, body["correlates"])
     for index in body["delayed"]:
         later: Body = events[int(index)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import aging, channels, runs, telling
-from perdure.core.state import Cell, Item, PartitionState, Run, Scan, Subscription
+from perdure.core.fold import aging, channels, runs, telling, waits
+from perdure.core.state import Cell, Item, PartitionState, Pending, Run, Scan, Subscription
 
 Body = dict[str, Any]
 
@@ -26,7 +26,9 @@ def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> N
     parent = (
         (body["parent"], body["parent_key"]) if None not in (body["parent"], body["parent_key"]) else None
     )
-    made = runs.create(state, fact, body["run"], body["function"], body["event"], parent=parent)
+    made = runs.create(
+        state, fact, body["run"], body["function"], body["event"], parent=parent, depth=body["depth"]
+    )
     if made is None and parent:
         refused = {"reason": f"a run {body['run']} exists already"}
         outcome = {"run": parent[0], "key": parent[1], "outcome": ("perdure.ChildRefused", refused)}
@@ -56,7 +58,7 @@ def _cancel_run(state: PartitionState, fact: Fact, _name: str, body: Body) -> No
 def _signalled(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
     run = state.run(body["run"])
     if run is not None and run.live:
-        signal = {"name": body["name"], "data": body["data"]}
+        signal = {"name": body["name"], "data": body["data"], "request": False}
         _to_inbox(state, run, Item(fact.offset, "perdure.SignalSend", signal, body["command"]))
 
 
@@ -66,26 +68,53 @@ def _event_matched(state: PartitionState, fact: Fact, name: str, body: Body) -> 
     if run is None or pending is None:
         return
     event_id = body["event"]["id"]
-    waiting = next((i for i in run.inbox if i.name == name and i.body["event"]["id"] == event_id), None)
+    there = [i for i in run.inbox if i.name == name and i.body["event"]["id"] == event_id]
+    if pending.condition is not None:
+        _offered(state, run, pending, Item(fact.offset, name, body), there)
+        return
+    waiting = next((i for i in there if not _filtered(run, i.body["key"])), None)
     if event_id in run.seen or waiting is not None:
         # Two waits of one run met the same event, or one that was sent twice: this wait goes on, and tells its cell.
         if event_id in run.seen:
             run.seen[event_id] = max(run.seen[event_id], body["time"])
         if waiting is not None:
             waiting.body = waiting.body | {"time": max(waiting.body["time"], body["time"])}
-        runs.subscribe(state, run, body["key"], scan=False)
+        waits.subscribe(state, run, body["key"], scan=False)
         return
     _to_inbox(state, run, Item(fact.offset, name, body))
+
+
+def _filtered(run: Run, key: str) -> bool:
+    pending = run.pending.get(key)
+    return pending is not None and pending.condition is not None
+
+
+def _offered(state: PartitionState, run: Run, pending: Pending, item: Item, there: Sequence[Item]) -> None:
+    """An event for a wait with a condition, which its cell goes on serving: the run's owner says whether it takes it.
+
+    It may lie in the inbox for several waits; the first that takes it has it.
+    """
+    key, event_id, time = item.body["key"], item.body["event"]["id"], item.body["time"]
+    if event_id in run.seen:
+        run.seen[event_id] = max(run.seen[event_id], time)
+    elif pending.behind or any(i.body["key"] == key for i in there):
+        return
+    elif len(run.inbox) >= state.limits.inbox_max:
+        pending.behind = True
+        pending.since = max(pending.since, time)
+    else:
+        _to_inbox(state, run, item)
 
 
 def _subscribe(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
     where = (body["name"], body["path"], body["value"])
     cell = state.cell(where, make=True) or Cell()
-    sub = Subscription(body["run"], body["key"], body["since"], dict.fromkeys(body["seen"]))
+    sub = Subscription(body["run"], body["key"], body["since"], dict.fromkeys(body["seen"]), body["stays"])
     for _, kept in cell.kept:
         if _fits(kept, sub):
             _deliver(state, kept, sub)
-            return
+            if not sub.stays:
+                return
     cell.subscriptions[sub.run, sub.key] = sub
     if state.dormant is not None and not cell.kept:
         state.dormant.cell(where)
@@ -128,7 +157,10 @@ def _correlate(state: PartitionState, fact: Fact, _name: str, body: Body) -> Non
         gone = aging.drop_oldest(state, cell.kept)
         cell.forgotten = max(cell.forgotten, min(gone["time"] + 1, aging.TIME_MAX))
     for place in [place for place, sub in cell.subscriptions.items() if _fits(body, sub)]:
-        _deliver(state, body, cell.subscriptions.pop(place))
+        sub = cell.subscriptions[place]
+        if not sub.stays:
+            del cell.subscriptions[place]
+        _deliver(state, body, sub)
 
 
 def _arm(state: PartitionState, _fact: Fact, _name: str, body: Body) -> None:
