@@ -364,7 +364,7 @@ class Residents:
             parked = self.parked(
                 resident,
                 "history",
-                f"this run has {run.ops} ops and {run.size} bytes; start a fresh run for the rest",
+                f"this run has {run.ops} ops and {run.size} bytes; begin a fresh one with ctx.restart_with(data)",
             )
             resident.turns.append(Step([parked], [], [], 128))
             resident.ended = True
