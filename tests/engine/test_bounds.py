@@ -284,6 +284,41 @@ async def test_B12_attempts_in_flight_hold_new_events_back() -> None:
         await goes_on(env)
 
 
+async def test_B12_events_wait_in_the_log_while_steps_wait_for_a_slot() -> None:
+    a = bounded(runs_under_way_max=8)
+    events = 1_200
+    running: list[int] = []
+    release = asyncio.Event()
+
+    async def hold(n: int) -> int:
+        running.append(n)
+        await release.wait()
+        return n
+
+    @a.function(on="go")
+    async def go(ctx: Context) -> int:
+        return await ctx.step.run("hold", hold, ctx.event.data["n"])
+
+    async with environment(a, partitions=2) as env:
+        await a.send([{"name": "go", "data": {"n": n}} for n in range(events)])
+        for _ in range(5_000):
+            await asyncio.sleep(0)
+        await env.reader.read()
+        assert len(running) == 1_000  # the slots of this worker
+        assert 1_000 < len(env.runs("go")) <= 1_010
+        release.set()
+        async with asyncio.timeout(20):
+            while len(running) < events:
+                env.clock.step(env.clock.now() + 1_000_000)
+                await asyncio.sleep(0)
+        await env.settle()
+        assert sorted(run.result for run in env.runs("go")) == list(range(events))
+        assert env._engine is not None
+        services = env._engine.services
+        assert (services.committing, services.routing) == (0, 0)
+        await goes_on(env)
+
+
 async def test_B12_ingest_waits_while_too_many_events_are_delayed() -> None:
     a = App("test", limits=replace(DEFAULT_LIMITS, delayed_events_max=3, ingest_events_max=1))
 

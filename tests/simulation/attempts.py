@@ -19,24 +19,29 @@ class Steps:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self.waiting: list[tuple[Attempt, Callable[[Outcome], None]]] = []
+        self.held: list[tuple[Attempt, Callable[[Outcome], None]]] = []
+
+    @property
+    def waiting(self) -> int:
+        """There are slots for all."""
+        return 0
 
     def start(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
         self._worker.check_start(attempt)
-        self.waiting.append((attempt, done))
+        self.held.append((attempt, done))
 
     def cancel(self, run_id: str, key: str) -> None:
-        for attempt, done in [w for w in self.waiting if (w[0].run_id, w[0].key) == (run_id, key)]:
+        for attempt, done in [w for w in self.held if (w[0].run_id, w[0].key) == (run_id, key)]:
             if attempt.fn in programs.STUBBORN:
                 continue
-            self.waiting.remove((attempt, done))
+            self.held.remove((attempt, done))
             done(outcome.raised(attempt, asyncio.CancelledError(), 0))
 
     def compute(self, fn: Callable[[], Any], done: Callable[[Any], None]) -> None:
         done(fn())
 
     def run(self, index: int) -> None:
-        attempt, done = self.waiting.pop(index)
+        attempt, done = self.held.pop(index)
         self._worker.world.ledger.append((attempt.run_id, attempt.key))
         done(_attempted(attempt))
 

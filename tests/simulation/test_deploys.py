@@ -41,7 +41,7 @@ class Deploy(World):
     async def go_on(self) -> None:
         """Whatever can happen, else time passes."""
         deliveries = self.deliverable()
-        busy = [w for w in self.workers if w.steps.waiting]
+        busy = [w for w in self.workers if w.steps.held]
         if deliveries:
             self.deliver(self.rnd.choice(deliveries))
         elif busy:

@@ -205,14 +205,14 @@ class World:
         """One thing happens."""
         roll = self.rnd.random()
         deliveries = self.deliverable()
-        busy = [w for w in self.workers if w.steps.waiting and not w.paused]
+        busy = [w for w in self.workers if w.steps.held and not w.paused]
         if roll < 0.04 and self._events < 14:
             self.send()
         elif roll < 0.30 and busy:
             steps = self.rnd.choice(busy).steps
-            for _ in range(self.rnd.choice((1, 1, 1, 2, len(steps.waiting)))):
-                if steps.waiting:
-                    steps.run(self.rnd.randrange(len(steps.waiting)))
+            for _ in range(self.rnd.choice((1, 1, 1, 2, len(steps.held)))):
+                if steps.held:
+                    steps.run(self.rnd.randrange(len(steps.held)))
         elif roll < 0.86 and deliveries:
             self.deliver(self.rnd.choice(deliveries))
         elif 0.86 <= roll < 0.88 and not self.calm:
@@ -283,14 +283,14 @@ class World:
         for _ in range(actions_max):
             deliveries = self.deliverable()
             late = [d for d in deliveries if d.kind == "late"]
-            busy = [w for w in self.workers if w.steps.waiting]
+            busy = [w for w in self.workers if w.steps.held]
             if late and self.rnd.random() < 0.5:
                 self.log.drop(self.rnd.choice(late))
             elif deliveries:
                 self.deliver(self.rnd.choice(deliveries))
             elif busy:
                 worker = self.rnd.choice(busy)
-                worker.steps.run(self.rnd.randrange(len(worker.steps.waiting)))
+                worker.steps.run(self.rnd.randrange(len(worker.steps.held)))
             elif self.steering.resume_all():
                 pass
             elif self._finished():

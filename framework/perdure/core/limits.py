@@ -113,6 +113,9 @@ class Limits:
     """A run with a longer history is not packed; that lies in a temporary file all the same."""
     spilled_history_bytes_min: int = 4 * KB
     """A history of so many bytes goes to the file as soon as its run rests, packed or not."""
+    runs_under_way_max: int = 500
+    """Attempts that wait for a slot of the worker, and runs whose commit is on its way through the log, per process;
+    past it, ingest waits: events that nobody has time for take less room in the log than runs take in memory."""
     attempts_running_max: int = 10_000
     """Attempts handed to the worker and not finished, per process."""
     timers_tick_max: int = 1_000

@@ -34,6 +34,8 @@ class Commits:
         self._services = driver.services
         self._dirty: dict[str, Resident] = {}
         self._flushing = False
+        self._under_way = 0
+        """Runs that have a commit in flight."""
 
     @property
     def waiting(self) -> bool:
@@ -46,6 +48,11 @@ class Commits:
 
     def close(self) -> None:
         self._dirty.clear()
+        self._count(-self._under_way)
+
+    def _count(self, more: int) -> None:
+        self._under_way += more
+        self._services.committing += more
 
     def mark(self, resident: Resident) -> None:
         """The run has turns to commit. Everything that happens in one go of the event loop shares a commit."""
@@ -113,6 +120,9 @@ class Commits:
             for resident, steps in batch:
                 self._take_back(resident, steps)
             self._later([resident for resident, _ in batch])
+        else:
+            if self._life.acting:  # else nothing was appended
+                self._count(len(batch))
 
     def _take_back(self, resident: Resident, steps: list[Step]) -> None:
         resident.turns.extendleft(reversed(steps))
@@ -220,6 +230,7 @@ class Commits:
 
     def _read(self, batch: list[Due], void: str | None) -> None:
         """A commit came back: it counts, and its side effects start; or it does not, and its coroutines are void."""
+        self._count(-len(batch))
         now = self._services.clock.now()
         for resident, steps in batch:
             if resident.dead:

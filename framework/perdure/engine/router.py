@@ -17,6 +17,8 @@ from perdure.logs.contract import Entry, Topic
 
 DUE_EVENTS_MAX = 512
 BACKPRESSURE_US = 20_000
+SHARE = 4
+"""Of the room for new runs, a partition takes so small a part at once: then there is some for the others."""
 UNABLE_US = 1_000_000
 
 
@@ -31,6 +33,8 @@ class Router:
         self._arrivals = Arrivals(life.services, self._take, lambda: life.acting)
         self._ahead: deque[Incoming] = deque()
         self._in_flight = 0
+        self._starts = 0
+        """Runs that the record in flight starts."""
         self._paused = False
         self._waiting = False
         self._configuring = 0
@@ -48,6 +52,7 @@ class Router:
     def close(self) -> None:
         self._arrivals.close()
         self._ahead.clear()
+        self._begin_routing(0)
 
     # ------------------------------------------------------------------ config
 
@@ -90,20 +95,20 @@ class Router:
         state = self._life.state
         if self._in_flight or not self._ahead or not state.config["version"]:
             return
-        batch = [] if self._overloaded() else self._batch()
+        batch = self._batch(self._room())
         if not batch:
             self._later()
             return
         matching = self._matching()
         if matching is None:
             return
-        self._in_flight = len(batch)
         services = self._life.services
-        while not self._life.append(
-            "Ingest",
-            decide.ingest(state, batch, services.app, services.log.generations, matching),
-            self._read,
-        ):
+        while True:
+            self._in_flight = len(batch)
+            body = decide.ingest(state, batch, services.app, services.log.generations, matching)
+            self._begin_routing(len(body["starts"]))
+            if self._life.append("Ingest", body, self._read):
+                break
             # Beside the events it names starts and paths, so that its size is known only now.
             if len(batch) == 1:
                 first = batch[0]
@@ -111,7 +116,6 @@ class Router:
                 self._life.replies.bury(Topic.EVENTS, first.offset, reason, ts=first.ts)
                 self._ahead[0] = batch[0] = replace(first, event=None, reason=reason)
             batch = batch[: max(len(batch) // 2, 1)]
-            self._in_flight = len(batch)
 
     def _matching(self) -> Matching | None:
         """The table of the partition's config; None when this process cannot tell what events start."""
@@ -126,7 +130,13 @@ class Router:
             self._later(UNABLE_US)
             return None
 
-    def _batch(self) -> list[Incoming]:
+    def _begin_routing(self, starts: int) -> None:
+        self._life.services.routing += starts - self._starts
+        self._starts = starts
+
+    def _batch(self, most: int) -> list[Incoming]:
+        if not most:
+            return []
         limits = self._life.services.limits
         batch: list[Incoming] = []
         size = 0
@@ -138,7 +148,7 @@ class Router:
                 if room < 0:
                     self._tell_crowded()
                     break  # those before it do not have to wait for what the partition has no room to keep
-            if batch and (size > limits.ingest_bytes_max or len(batch) >= limits.ingest_events_max):
+            if batch and (size > limits.ingest_bytes_max or len(batch) >= most):
                 break
             batch.append(entry)
         return batch
@@ -156,6 +166,7 @@ class Router:
 
     def _read(self, _fact: Fact, void: str | None) -> None:
         count, self._in_flight = self._in_flight, 0
+        self._begin_routing(0)
         if not self._ahead:  # closed meanwhile
             return
         if void is None:  # else it was decided under an older config: once more
@@ -170,9 +181,12 @@ class Router:
         """Whether events wait to be routed, or the config to be brought up."""
         return bool(self._ahead) or not self._life.state.config["version"]
 
-    def _overloaded(self) -> bool:
+    def _room(self) -> int:
+        """How many events may be routed now; the partitions of a process share what room it has."""
         life, limits = self._life, self._life.services.limits
-        return life.outbox.depth() > limits.outbox_max or life.services.overloaded()
+        if life.outbox.depth() > limits.outbox_max:
+            return 0
+        return min(-(-life.services.room() // SHARE), limits.ingest_events_max)
 
     def _later(self, pause_us: int = BACKPRESSURE_US) -> None:
         if not self._waiting:

@@ -49,6 +49,10 @@ class Services:
     if all were read at once, and the last one no later."""
     running: int = 0
     """Attempts handed to the worker and not finished."""
+    committing: int = 0
+    """Runs that have a commit on its way."""
+    routing: int = 0
+    """Runs whose start is on its way."""
     swept: int = 0
     """When this process last trimmed the topics that are nobody's (µs)."""
     app: str = ""
@@ -104,9 +108,12 @@ class Services:
         if self.member is not None:
             self.member.resume(topic, partition)
 
-    def overloaded(self) -> bool:
-        """Whether new runs should wait."""
-        return self.draining or self.running >= self.limits.attempts_running_max
+    def room(self) -> int:
+        """How many new runs should be started now."""
+        limits = self.limits
+        if self.draining or self.running >= limits.attempts_running_max:
+            return 0
+        return max(limits.runs_under_way_max - self.steps.waiting - self.committing - self.routing, 0)
 
     def configured(self, partition: int, version: int) -> None:
         if self.on_configured is not None:

@@ -63,7 +63,12 @@ class Outcome:
 
 
 class Steps(Protocol):
-    """Runs attempts. Both methods are called on the engine's event loop and return at once."""
+    """Runs attempts. All methods are called on the engine's event loop and return at once."""
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that were handed over and wait for a slot."""
+        ...
 
     def start(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
         """Runs the attempt, then calls `done` once, on the event loop; also when it was cancelled."""

@@ -102,6 +102,10 @@ class MockedSteps:
         self._mocks = mocks
         self.on_attempt: Callable[[Attempt], None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        return self._inner.waiting
+
     def start(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
         if self.on_attempt is not None:
             self.on_attempt(attempt)
