@@ -346,5 +346,5 @@ class App:
             log = (
                 self._log if self._log is not None and not isinstance(self._log, str) else log_url(self._log)
             )
-            self._connections = Connections(self.name, log)
+            self._connections = Connections(self.name, log, limits=self.limits)
         return self._connections

@@ -9,6 +9,7 @@ import pytest
 
 from perdure import App, Context
 from perdure.client import client as client_module
+from perdure.client import ends
 from perdure.client.client import Client
 from perdure.core import codec
 from perdure.core.facts import KIND
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.asyncio
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients ask again soon."""
     monkeypatch.setattr(client_module, "ASK_AGAIN_S", (0.01,))
+    monkeypatch.setattr(ends, "ASK_AGAIN_S", (0.01,))
 
 
 def service(log: MemoryLog) -> tuple[App, Any]:

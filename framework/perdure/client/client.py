@@ -6,21 +6,20 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 from weakref import WeakValueDictionary
 
+from perdure.client.ends import ASK_AGAIN_S, End, Reply
+from perdure.client.pace import Pace
 from perdure.core import codec, ids, routing
-from perdure.core.facts import KIND, TRACE
+from perdure.core.facts import EVENTS_ROUTED, KIND, TRACE
+from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.ops import EventData
 from perdure.errors import AppendFailed, LogError, PerdureError, RunNotFound
 from perdure.logs.contract import REPLIES_PARTITIONS, Entry, Follower, Log, LogFull, Producer, Topic
 from perdure.observability.identity import traced
 
-Reply = Mapping[str, Any]
-ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
-"""Pauses after which a client asks again: nobody may have led, or an answer may have been lost with its owner."""
 LOOK_EVERY_S = 0.5
 """How often a client looks whom to ask again: one timer for all who wait, since a timer for each is dear."""
 FULL_PAUSE_S = 0.005
@@ -40,36 +39,15 @@ class _Late(AppendFailed):
         )
 
 
-@dataclass(slots=True, weakref_slot=True, eq=False)
-class End:
-    """The end of a run that is awaited here: all who wait for it share one question, under one command id."""
-
-    command: str
-    answer: asyncio.Future[Reply]
-    waiters: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
-    ask_at: float = 0.0
-    """When to ask (again), by the time of the event loop; 0.0: nobody has asked."""
-    times: int = 0
-
-    def asked(self, now: float) -> None:
-        self.ask_at = now + ASK_AGAIN_S[min(self.times, len(ASK_AGAIN_S) - 1)]
-        self.times += 1
-
-    def wake(self, error: BaseException | None = None) -> None:
-        """Lets those who wait look at the answer, or gives them the reason why none can come."""
-        for waiter in self.waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-
-
 class Client:
     """Made on an event loop, used on it."""
 
-    def __init__(self, log: Log, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        entropy: Callable[[int], bytes],
+        events_waiting_max: int = DEFAULT_LIMITS.events_waiting_max,
+    ) -> None:
         self.log = log
         self.id = entropy(10).hex()
         self._made = int.from_bytes(entropy(2), "big")
@@ -90,6 +68,7 @@ class Client:
         """Appends that are perhaps not acknowledged, and until when they have to be; the oldest first."""
         self._looking: asyncio.TimerHandle | None = None
         self._asking: set[asyncio.Task[None]] = set()
+        self._pace = Pace(self._routed, events_waiting_max)
 
     # ------------------------------------------------------------------ appending
 
@@ -164,22 +143,34 @@ class Client:
         """Appends events; returns when all of them are durable. They carry the trace that is current here."""
         partitions = self.log.generations[0]
         events = traced(events)
-        appends = [
-            self._append(
-                Topic.EVENTS,
-                routing.event_partition(event["key"], partitions),
-                codec.encode("Event", event),
-                event["key"],
-                _headers("Event", event),
-            )
-            for event in events
-        ]
+        appends = [self._send(event, routing.event_partition(event["key"], partitions)) for event in events]
         if len(appends) == 1:
             await appends[0]
             return
         for result in await asyncio.gather(*appends, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+
+    async def _send(self, event: EventData, partition: int) -> None:
+        if not self._pace.enter(partition):
+            await self._pace.turn(partition)
+        offset = None
+        try:
+            value = codec.encode("Event", event)
+            offset = await self._append(
+                Topic.EVENTS, partition, value, event["key"], _headers("Event", event)
+            )
+        finally:
+            self._pace.left(partition, offset)
+
+    async def _routed(self, partition: int) -> int:
+        """The first event of a partition that its owner has not taken up. Raises PerdureError."""
+        asked = ids.placed_run(1, partition, "events")
+        reply = await self._asked(asked, EVENTS_ROUTED, None)
+        routed = reply["values"].get(EVENTS_ROUTED)
+        if routed is None:
+            raise PerdureError("an owner of an earlier version does not say how far it is")
+        return int(routed)
 
     # ------------------------------------------------------------------ commands
 
@@ -240,6 +231,9 @@ class Client:
 
         Raises RunNotFound, or TimeoutError when no owner answers in time.
         """
+        return _known(await self._asked(run_id, value, timeout_s))
+
+    async def _asked(self, run_id: str, value: str | None, timeout_s: float | None) -> Reply:
         self._listen()
         command_id = self.make_id()
         answer = self._expect(command_id)
@@ -250,7 +244,7 @@ class Client:
                     await self._command(run_id, "Query", body, command_id, self.id)
                     if (await asyncio.wait([answer], timeout=pause))[0]:
                         break
-                return _known(await answer)
+                return await answer
         finally:
             self._forget(command_id)
 
@@ -362,6 +356,7 @@ class Client:
         self._waiting.pop(command_id, None)
 
     def close(self) -> None:
+        self._pace.close()
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from perdure.authoring.names import text_fault
 from perdure.authoring.payloads import Codec
-from perdure.client.client import Client, End, Reply
+from perdure.client.client import Client
+from perdure.client.ends import End, Reply
 from perdure.core import payload
 from perdure.core.durations import Duration, to_us
 from perdure.core.limits import Limits

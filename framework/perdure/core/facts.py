@@ -18,6 +18,8 @@ TRACE = "traceparent"
 REDRIVEN = "redriven"
 SIZE = "size"
 NEEDS = "needs"
+EVENTS_ROUTED = "perdure/events-routed"
+"""The value by which the owner of a partition is asked for the first event that it has not routed."""
 """On a record above the first level: its level, and the first version of perdure that knows it, as in "2 0.4.0"."""
 UNDECODABLE = "undecodable"
 

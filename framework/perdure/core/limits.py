@@ -68,6 +68,8 @@ class Limits:
     ingest_bytes_max: int = 384 * KB
     events_buffered_max: int = 1_000
     """Events read ahead of their routing, per partition."""
+    events_waiting_max: int = 5_000
+    """Events of a partition that its worker has not taken up; past it, senders wait for it if it is there. 0: never."""
     event_ids_max: int = 10_000
     """Event ids remembered as they are, about 200 bytes each, per partition and kind; older ones as digests of 16."""
     old_event_ids_max: int = 1_000_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import codec
 from perdure.core.effects import Answer
-from perdure.core.facts import KIND, REDRIVEN, SIZE, Redriven, unpack_redriven
+from perdure.core.facts import EVENTS_ROUTED, KIND, REDRIVEN, SIZE, Redriven, unpack_redriven
 from perdure.core.limits import KB
 from perdure.core.routing import client_partition
 from perdure.core.state import STILL, PartitionState, Run
@@ -68,6 +68,8 @@ class Replies:
         body = reply_body(asked.run, run, asked.command, asked.value)
         if run is not None and run.status in STILL and asked.run in self.unfit:
             body["reason"] = UNFIT + self.unfit[asked.run]
+        if asked.value == EVENTS_ROUTED:
+            body["values"] = {asked.value: str(self._state.next).encode()}
         if asked.refused is not None:
             body["refused"] = asked.refused
         self._send(asked.client, body)

@@ -354,7 +354,7 @@ async def environment(
     """
     clock = VirtualClock()
     log = MemoryLog(partitions, now=clock.now)
-    connections = Connections(app.name, log, Entropy("client"))
+    connections = Connections(app.name, log, Entropy("client"), app.limits)
     env = Environment(app, log, clock, connections)
     await log.open()
     with app.borrowed(connections, clock):
