@@ -157,7 +157,7 @@ async def test_B12_a_history_without_end_parks_its_run_with_advice(bound: str, v
     async with environment(a, partitions=1) as env:
         run = await env.start(endless)
         assert run.status == "parked"
-        assert "start a fresh run for the rest" in run.view.reason
+        assert "begin a fresh one with ctx.restart_with(data)" in run.view.reason
         assert 10 < len(run.view.ops) < 100
         await env.crash_worker()
         await env.start_worker()
