@@ -2,6 +2,7 @@
 
 from perdure.app import App
 from perdure.authoring.cron import Cron
+from perdure.authoring.ending import CancelOn, Timeouts
 from perdure.authoring.events import Event, Received, Tick
 from perdure.authoring.functions import Function
 from perdure.authoring.retry import Retry
@@ -44,6 +45,7 @@ from perdure.execution.sync_context import SyncContext, SyncFailureContext
 __all__ = [
     "App",
     "AppendFailed",
+    "CancelOn",
     "Context",
     "Cron",
     "EncodingError",
@@ -81,6 +83,7 @@ __all__ = [
     "SyncContext",
     "SyncFailureContext",
     "Tick",
+    "Timeouts",
     "Trigger",
     "UsageError",
     "current_step",

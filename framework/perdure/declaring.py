@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from typing_extensions import TypedDict
 
+from perdure.authoring.ending import CancelOns, Timeouts
 from perdure.authoring.functions import Function, OnError
 from perdure.authoring.retry import Retry
 from perdure.authoring.triggers import If, On
@@ -49,3 +50,7 @@ class FunctionOptions(TypedDict, total=False):
     """Handles a failed run, durably."""
     on_error: OnError
     """`"pause"` parks a run that an error left, until it is resumed."""
+    cancel_on: CancelOns
+    """The events that cancel a run: a `CancelOn`, or a list of them."""
+    timeouts: Timeouts | None
+    """Within which times a run has to begin and to end; else it is cancelled."""

@@ -19,6 +19,7 @@ from perdure.core.decide import ingest
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import CHANNEL, STAMP, Fact, Stamp, read_fact
 from perdure.core.fold import fold
+from perdure.core.matching import Matching
 from perdure.core.ops import Op
 from perdure.core.state import PartitionState, Run
 from perdure.errors import LevelTooNew
@@ -112,7 +113,8 @@ def route(j: Journal, entries: list[tuple[str, str, bytes, int]]) -> None:
         Incoming(first + n, j.ts, event(name, id_, data, ts=j.ts + later))
         for n, (name, id_, data, later) in enumerate(entries)
     ]
-    j.append("Ingest", ingest.ingest(j.state, batch), j.stamp())
+    matching = Matching(j.state.config["functions"], lambda _condition: bool, lambda _function, _trigger: [])
+    j.append("Ingest", ingest.ingest(j.state, batch, matching=matching), j.stamp())
 
 
 def find(j: Journal, count: int) -> None:

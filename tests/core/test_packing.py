@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.core import codec, snapshot
+from perdure.core import codec, packed, snapshot
 from perdure.core.bodies import RUNS, run_body, runs_roster, waits
 from perdure.core.dormant import Dormant
 from perdure.core.facts import Fact
@@ -21,6 +21,8 @@ from perdure.core.state import PartitionState, Run
 from perdure.errors import EncodingError, LevelTooNew
 from tests.core.journal import Journal, asked, event, portrait, started
 from tests.core.test_fold_properties import STEPS, TIGHT, Drawn, Step, image, pinned
+from tests.golden.files import FOLDER, load
+from tests.golden.samples import RUN
 
 SLEEP = ("perdure.TimerSet", {"key": "/nap", "due": 9_000})
 EVERYTHING = {"keep": 0, "count_max": 1_000, "bytes_max": 1_000_000, "spare": ()}
@@ -316,3 +318,12 @@ def test_the_room_of_what_was_unpacked_is_used_again():
         roster.pack([*roster.plain.values()])
         assert [roster[f"f/{n}"].prev for n in range(10)] == [turn] * 10
     assert len(shelf._items) == 10
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("PackedState*.json")))
+def test_what_an_earlier_release_has_packed_is_read(name: str):
+    chunk = load(FOLDER / name).body
+    state = PartitionState(3, 8)
+    packed.take_over(state, chunk)
+    (run,) = state.runs.values()
+    assert (run.id, run.status, list(run.pending)) == (RUN, "running", ["/nap"])

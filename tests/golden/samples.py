@@ -91,8 +91,16 @@ OPS: dict[str, Body] = {
     "WaitFiltered": {"key": "/w", "condition": "async.data.amount > 100"},
 }
 MESSAGES: dict[str, Body] = {
-    "StartChild": {"run": RUN, "function": "pay", "event": EVENT, "parent": "r", "parent_key": "/pay"}
-    | {"depth": 2},
+    "StartChild": {
+        "run": RUN,
+        "function": "pay",
+        "event": EVENT,
+        "parent": "r",
+        "parent_key": "/pay",
+        "depth": 2,
+        "since": T,
+        "position": POSITION,
+    },
     "ChildOutcome": {"run": "r", "key": "/pay", "outcome": ("perdure.ChildFailed", {"error": FAILURE})},
     "CancelRun": {"run": RUN, "command": "c", "reason": "its parent no longer waits for it", "force": False},
     "Signalled": {"run": RUN, "command": "c", "name": "go", "data": b"1"},
@@ -130,6 +138,17 @@ CONFIG: Body = {
                     "overlap": "buffer",
                 }
             ],
+            "cancels": [
+                {
+                    "event": "user/left",
+                    "path": "data.id",
+                    "own": "data.id",
+                    "timeout": 1_000_000,
+                    "cel": "",
+                }
+            ],
+            "start_within": 60_000_000,
+            "finish_within": 86_400_000_000,
         },
         {
             "id": "f:on-failure",
@@ -138,6 +157,9 @@ CONFIG: Body = {
             "handler": None,
             "conditions": [],
             "schedules": [],
+            "cancels": [],
+            "start_within": 0,
+            "finish_within": 0,
         },
     ],
     "limits": {"inbox_max": 1_000, "of another version": 7},
@@ -214,7 +236,7 @@ def samples() -> Samples:
         "Ingest": ("Ingest", "a batch of events, routed", INGEST),
         "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
-        "Config.2": ("Config", "the functions in force, one under conditions", CONFIG),
+        "Config.3": ("Config", "the functions in force, one under conditions", CONFIG),
         "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
         "Level": ("Level", "a level is raised", {"level": 1}),
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
@@ -236,8 +258,8 @@ def samples() -> Samples:
             "what could not be read",
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
-        "Snapshot.3": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
-        "PackedState": ("PackedState", "runs that only wait, in a snapshot", PACKED),
+        "Snapshot.4": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "PackedState.3": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",
@@ -256,7 +278,7 @@ def samples() -> Samples:
     )
     for name, body in MESSAGES.items():
         message = {"origin": "1p4", "seq": 12, "body": (f"perdure.{name}", body)}
-        made[f"Message.{name}.2"] = ("Message", f"a message from another partition: {name}", message)
+        made[f"Message.{name}.3"] = ("Message", f"a message from another partition: {name}", message)
     for name, body in COMMANDS.items():
         command = {"id": "c1", "run": "f/chosen", "client": "me", "body": (f"perdure.{name}", body)}
         made[f"Command.{name}.2"] = ("Command", f"a client's command: {name}", command)

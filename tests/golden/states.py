@@ -115,6 +115,19 @@ LIVE: Body = {
         {"command": "c9", "client": "me", "answer": None, "refused": None},
         {"command": "c8", "client": "me", "answer": b"7", "refused": None},
     ],
+    "until": T + 60_000_000,
+    "listeners": [
+        {
+            "key": "/~cancel-on:0",
+            "name": "user/left",
+            "path": "data.id",
+            "value": b'"7"',
+            "since": T,
+            "until": T + 1_000_000,
+            "position": POSITION,
+            "seen": ["evt-0"],
+        }
+    ],
 }
 ENDED: Body = LIVE | {
     "id": "f/chosen",
@@ -127,6 +140,8 @@ ENDED: Body = LIVE | {
     "error": FAILURE,
     "ended": T,
     "held": None,
+    "until": 0,
+    "listeners": [],
 }
 CELL: Body = {
     "name": "payment/done",

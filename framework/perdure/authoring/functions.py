@@ -20,6 +20,7 @@ from typing_extensions import TypeVar
 from perdure.authoring.annotations import target_of
 from perdure.authoring.contexts import annotated_models, context_fault
 from perdure.authoring.cron import Cron
+from perdure.authoring.ending import NO_TIMEOUTS, CancelOn, CancelOns, Timeouts, cancels_of, timeouts_of
 from perdure.authoring.events import Event, Received, Tick, event_codec
 from perdure.authoring.names import INVOKED, function_id_fault
 from perdure.authoring.payloads import Codec, codec_for
@@ -63,6 +64,8 @@ class Function(Generic[E, R_co]):
     retry: Retry
     on_failure: Function[Any, Any] | None = None
     on_error: OnError = "fail"
+    cancel_on: tuple[CancelOn, ...] = ()
+    timeouts: Timeouts = NO_TIMEOUTS
     kind: Literal["run", "failure"] = "run"
     code: str
     """The version, else a hash of the body's source: it is stamped on runs."""
@@ -104,6 +107,8 @@ def make_function(
     retry: Retry | None = None,
     on_failure: Callable[[Any], Any] | None = None,
     on_error: OnError = "fail",
+    cancel_on: CancelOns = None,
+    timeouts: Timeouts | None = None,
     kind: Literal["run", "failure"] = "run",
 ) -> Function[Any, Any]:
     """The function that a body and its keywords declare.
@@ -128,6 +133,7 @@ def make_function(
     crons, events = crons_of(on, what)
     triggers = triggers_of(events, what, if_=if_)
     _check_context(body, _is_async(body), triggers, crons, what)
+    types = event_types(_all_triggers(triggers, crons))
     return Function(
         id=id,
         name=name or id,
@@ -139,10 +145,12 @@ def make_function(
         retry=retry_of(retries=retries, retry=retry, default=DEFAULT_RETRY, what=what),
         on_failure=None if on_failure is None else _handler(on_failure, id, version, what),
         on_error=on_error,
+        cancel_on=cancels_of(cancel_on, set(types.values()), what),
+        timeouts=timeouts_of(timeouts, what),
         kind=kind,
         code=version or _source_hash(body),
         where=where,
-        event_types=event_types(_all_triggers(triggers, crons)),
+        event_types=types,
     )
 
 

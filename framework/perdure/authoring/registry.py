@@ -30,6 +30,16 @@ class Planned(TypedDict):
     overlap: str
 
 
+class Cancelling(TypedDict):
+    """Which events cancel the runs of a function (`perdure.CancelOn`)."""
+
+    event: str
+    path: str
+    own: str
+    timeout: int
+    cel: str
+
+
 class Definition(TypedDict):
     """A function as the log knows it (`perdure.Definition`)."""
 
@@ -39,6 +49,9 @@ class Definition(TypedDict):
     handler: str | None
     conditions: list[Asked]
     schedules: list[Planned]
+    cancels: list[Cancelling]
+    start_within: int
+    finish_within: int
 
 
 class Registry:
@@ -120,6 +133,18 @@ class Registry:
                     }
                     for cron in function.crons
                 ],
+                "cancels": [
+                    {
+                        "event": cancel.event,
+                        "path": cancel.path,
+                        "own": cancel.own,
+                        "timeout": cancel.timeout_us,
+                        "cel": "",
+                    }
+                    for cancel in function.cancel_on
+                ],
+                "start_within": function.timeouts.start_us,
+                "finish_within": function.timeouts.finish_us,
             }
             for function in sorted(self, key=lambda function: function.id)
         ]

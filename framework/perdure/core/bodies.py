@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from perdure.core import avro, codec
-from perdure.core.entities import Cell, CellKey, Item, Pending, Request, Run, Subscription
+from perdure.core.entities import Cell, CellKey, Item, Listener, Pending, Request, Run, Subscription
 from perdure.core.roster import Form, Roster
 
 __all__ = ["RUNS", "cell_body", "cells_roster", "fired", "run_body", "run_of", "runs_roster", "waits"]
@@ -25,7 +25,7 @@ _head = avro.reader(
 _RUN_PLAIN = (
     "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
     "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
-    "cancels", "held", "restarts", "begun", "depth",
+    "cancels", "held", "restarts", "begun", "depth", "until",
 )  # fmt: skip
 
 
@@ -45,6 +45,10 @@ def run_body(run: Run) -> Body:
         for command, r in run.requests.items()
     ]
     body["commands"], body["seen"] = list(run.commands), timed(run.seen)
+    body["listeners"] = [
+        {name: getattr(listener, name) for name in Listener.__slots__}
+        for listener in (run.listeners or {}).values()
+    ]
     return body
 
 
@@ -59,6 +63,8 @@ def run_of(body: Body) -> Run:
     run.commands = dict.fromkeys(body["commands"])
     run.seen = {seen["name"]: seen["time"] for seen in body["seen"]}
     run.requests = {r["command"]: Request(r["client"], r["answer"], r["refused"]) for r in body["requests"]}
+    if body["listeners"]:
+        run.listeners = {listener["key"]: Listener(**listener) for listener in body["listeners"]}
     return run
 
 
@@ -114,7 +120,10 @@ def fired(pending: Pending) -> bool:
 def _due(run: Run) -> int | None:
     if run.status == "scheduled":
         return run.not_before
-    return min((p.due for p in run.pending.values() if p.due is not None), default=None)
+    dues = [p.due for p in run.pending.values() if p.due is not None]
+    if run.until:
+        dues.append(run.until)
+    return min(dues, default=None)
 
 
 def _pack(run: Run) -> bytes:
@@ -122,6 +131,8 @@ def _pack(run: Run) -> bytes:
         ((p.due, key, p.kind) for key, p in run.pending.items() if p.due is not None), default=(0, "", "")
     )
     timer = first[1] if first[2] == "timer" and run.status == "running" else ""
+    if run.until and run.until <= first[0]:
+        timer = ""
     return codec.pack("PackedRun", {"timer": timer, "state": run_body(run)})
 
 

@@ -183,6 +183,12 @@ def unpack(name: str, data: bytes) -> dict[str, Any]:
     return body
 
 
+def repack(name: str, form: bytes, data: bytes) -> bytes:
+    """What `pack` has packed by a form of the schema that is superseded, as it would be packed now. Raises LookupError
+    for a form that is not known here, and EncodingError."""
+    return pack(name, _resolved(_superseded()[MARKER + form], MARKER + form + data))
+
+
 def form(name: str) -> bytes:
     """What tells the schema of a part from its other versions: its fingerprint."""
     return schema(name).prefix[len(MARKER) :]

@@ -49,6 +49,24 @@ class Pending:
     alone: int = 0
 
 
+@dataclass(slots=True)
+class Listener:
+    """An event by which a run is cancelled."""
+
+    key: str
+    name: str
+    path: str
+    value: bytes
+    since: int
+    """When the event that began the run was appended: earlier ones are not wanted (µs)."""
+    until: int = 0
+    """Nor later ones; 0 when there is no end (µs)."""
+    position: dict[str, int] | None = None
+    """Where that event lies; None when no event began the run."""
+    seen: list[str] = field(default_factory=list[str])
+    """Earlier events of the same time, by their ids."""
+
+
 @dataclass(slots=True, eq=False)
 class Item:
     """Something that waits for a run's next turn: a command or a message.
@@ -126,6 +144,10 @@ class Run:
     values: dict[str, bytes] = field(default_factory=_dict)
     cancels: int = 0
     """How often it was asked to cancel itself, and was told so."""
+    listeners: dict[str, Listener] | None = None
+    """The events by which it is cancelled, by their keys."""
+    until: int = 0
+    """When it is cancelled if it has not begun, or has not ended (µs); 0 for never."""
     held: Op | None = None
     """How it ends once the attempts that its body gave up are over (B2). A new owner has none of these."""
     restarts: int = 0

@@ -82,7 +82,7 @@ def _closed(state: PartitionState) -> Found:
     for run in state.runs.values():
         if run.live:
             continue
-        if run.pending or run.inbox or run.history or run.held is not None:
+        if run.pending or run.inbox or run.history or run.held is not None or run.listeners or run.until:
             left = f"{len(run.pending)} pending, {len(run.inbox)} in the inbox, {len(run.history)} commits"
             yield run.id, f"it is {run.status} and still holds {left}"
         if run.id not in noted:
@@ -112,6 +112,17 @@ def _subscribed(state: PartitionState) -> Found:
                 yield f"{run.id} {key}", f"it waits for {_shown(pending)}, and its cell here does not know it"
 
 
+def _listened(state: PartitionState) -> Found:
+    for run in state.live_runs():
+        for key, listener in (run.listeners or {}).items():
+            where = (listener.name, listener.path, listener.value)
+            if routing.cell_partition(*where, state.partitions) != state.number:
+                continue
+            cell = state.cells.get(where)
+            if cell is None or (run.id, key) not in cell.subscriptions:
+                yield f"{run.id} {key}", f"{listener.name} cancels it, and its cell here does not know it"
+
+
 def _announced(state: PartitionState) -> Found:
     for run in state.live_runs():
         for key, pending in _waits(run):
@@ -120,6 +131,9 @@ def _announced(state: PartitionState) -> Found:
                     f"{run.id} {key}",
                     f"it waits for {_shown(pending)}, and no partition was asked to pair it",
                 )
+        for key, listener in (run.listeners or {}).items():
+            if (listener.name, listener.path) not in state.announced:
+                yield f"{run.id} {key}", f"no partition was asked to pair {listener.name}"
 
 
 def _cells_placed(state: PartitionState) -> Found:
@@ -176,6 +190,7 @@ _RULES: dict[str, Callable[[PartitionState], Found]] = {
     "a timer has a time": _timed,
     "an ended run holds nothing": _closed,
     "a wait is subscribed": _subscribed,
+    "a run hears of what cancels it": _listened,
     "a match path in use is announced": _announced,
     "a cell is where its name says": _cells_placed,
     "a channel has no gaps": _contiguous,

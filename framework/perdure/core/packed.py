@@ -74,8 +74,6 @@ def take_over(state: PartitionState, body: Body) -> None:
         raise LevelTooNew(
             f"a snapshot has packed {of!r}, which this version of perdure does not know; upgrade it"
         )
-    if body["form"] != codec.form(SCHEMAS[of]):
-        raise LevelTooNew(f"a snapshot has {of} packed by another version of perdure; upgrade this worker")
     roster: Roster[Any, Any] = state.runs if of == "runs" else state.cells
     digests, sizes = _numbers("Q", body["digests"]), _numbers("I", body["sizes"])
     dues, due_digests = _numbers("Q", body["dues"]), _numbers("Q", body["due_digests"])
@@ -87,6 +85,13 @@ def take_over(state: PartitionState, body: Body) -> None:
     for size in sizes:
         items.append(data[at : at + size])
         at += size
+    if body["form"] != codec.form(SCHEMAS[of]):
+        try:
+            items = [codec.repack(SCHEMAS[of], body["form"], item) for item in items]
+        except LookupError as error:
+            raise LevelTooNew(
+                f"a snapshot has {of} packed by another version of perdure; upgrade this worker"
+            ) from error
     roster.take_over(digests, items)
     for due, digest in zip(dues, due_digests, strict=True):
         roster.agenda.add(due, digest)

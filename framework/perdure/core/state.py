@@ -21,6 +21,7 @@ from perdure.core.entities import (
     CellKey,
     History,
     Item,
+    Listener,
     Pending,
     PendingKind,
     Request,
@@ -42,6 +43,7 @@ __all__ = [
     "Cut",
     "History",
     "Item",
+    "Listener",
     "PartitionState",
     "Pending",
     "PendingKind",
@@ -153,6 +155,8 @@ class PartitionState:
     """Not state: who is told of what may be packed."""
     hearing: tuple[object, frozenset[str]] = (None, frozenset())
     """Not state: a config, and which of the engine's own events its functions hear."""
+    ending: tuple[object, dict[str, dict[str, Any]]] = (None, {})
+    """Not state: a config, and those of its functions whose runs events or the clock may cancel."""
     local: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque[tuple[str, dict[str, Any]]])
     """Not state: messages of the record being folded to this very partition; empty between records."""
 
@@ -167,6 +171,22 @@ class PartitionState:
         if self.hearing[0] is not self.config:
             self.hearing = self.config, routing.own_events_heard(self.config["functions"])
         return self.hearing[1]
+
+    @property
+    def ends(self) -> dict[str, dict[str, Any]]:
+        """The functions of the config in force whose runs are cancelled by events or by the clock, by their ids."""
+        if self.ending[0] is not self.config:
+            self.ending = (
+                self.config,
+                {
+                    function["id"]: function
+                    for function in self.config["functions"]
+                    if function.get("cancels")
+                    or function.get("start_within")
+                    or function.get("finish_within")
+                },
+            )
+        return self.ending[1]
 
     def run(self, run_id: str) -> Run | None:
         """A run that is about to be changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perdure.core import ops
+from perdure.core.fold import ending
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Item, Run
 from perdure.engine.driver import Driver
@@ -40,6 +41,16 @@ def without_body(driver: Driver, run: Run, resident: Resident | None) -> bool:
     if run.status in STILL:
         return not any(item.name == "perdure.ResumeAsk" for item in run.inbox)
     return False
+
+
+def time_is_up(driver: Driver, run: Run, due: int) -> None:
+    """A run has not begun in time, or has not ended: it is cancelled as if somebody had asked for it."""
+    if run.until != due:
+        return  # it has begun meanwhile
+    what = "end" if run.started else "begin"
+    body = {"reason": f"it did not {what} in time (timeouts)", "force": False}
+    command = {"id": ending.command_of(due), "run": run.id, "client": None, "body": (ending.CANCEL, body)}
+    driver.life.append("Command", command, lambda _fact, _void: None, key=run.id)
 
 
 def _at_once(run: Run, resident: Resident | None) -> Item | None:

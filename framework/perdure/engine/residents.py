@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from perdure.core import ops
-from perdure.core.ids import BODY
+from perdure.core.ids import BODY, UNTIL
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Run
 from perdure.engine import inbox
@@ -124,6 +124,9 @@ class Residents:
         if not key:
             if run.status == "scheduled":
                 self.activate(run_id)
+            return
+        if key == UNTIL:
+            inbox.time_is_up(self, run, due)
             return
         pending = run.pending.get(key)
         if pending is None or pending.due != due or run.status in STILL:

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator
 
 from perdure.core.bodies import RUNS
+from perdure.core.ids import UNTIL
 from perdure.core.pairs import NUMBER_MAX
 from perdure.core.roster import Roster
 from perdure.core.state import PartitionState, Run
@@ -43,6 +44,8 @@ def dues_of(state: PartitionState) -> Iterator[Due]:
 def _dues_of_run(run: Run) -> Iterator[Due]:
     if run.status == "scheduled":
         yield run.not_before, run.id, ""
+    if run.until:
+        yield run.until, run.id, UNTIL
     for key, pending in run.pending.items():
         if pending.due is not None:
             yield pending.due, run.id, key

@@ -57,11 +57,13 @@ def _queue(state: PartitionState, target: str, seq: int, value: bytes) -> None:
 
 
 def announce(state: PartitionState, name: str, path: str, since: int) -> None:
-    """At the first use of a match path here, asks every partition to correlate by it from `since` on (A2).
+    """At the first use of a match path here, or the first that wants what is older, asks every partition to correlate
+    by it from `since` on (A2).
 
     Channels keep their order, so whatever is asked later on the same path reaches a partition that is armed.
     """
-    if (name, path) in state.announced:
+    known = state.announced.get((name, path))
+    if known is not None and known <= since:
         return
     state.announced[name, path] = since
     for partition in range(state.partitions):

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import runs, telling
+from perdure.core.fold import ending, runs, telling
 from perdure.core.state import STILL, Item, PartitionState, Request, Run
 
 Body = dict[str, Any]
@@ -109,6 +109,11 @@ def _to_inbox(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
     state.effects.append(effects.Activate(run.id))
 
 
+def _cancel(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
+    if not ending.is_stale(run, fact.body["id"]):
+        _to_inbox(state, fact, run, body)
+
+
 def _pause(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     run.inbox = [item for item in run.inbox if item.name != RESUME]  # what was asked for last is what holds
     if run.status != "parked":
@@ -133,7 +138,7 @@ def _resume(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
 
 
 _COMMANDS: dict[str, Callable[[PartitionState, Fact, Run, Body], None]] = {
-    "perdure.CancelAsk": _to_inbox,
+    "perdure.CancelAsk": _cancel,
     SIGNAL: _to_inbox,
     "perdure.PauseAsk": _pause,
     RESUME: _resume,

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import codec, effects, ids
 from perdure.core.facts import UNDECODABLE, Fact
-from perdure.core.fold import aging, channels, commands, messages, runs, schedules
+from perdure.core.fold import aging, channels, commands, ending, messages, runs, schedules
 from perdure.core.ops import ENDS, Op
 from perdure.core.state import PartitionState
 from perdure.errors import LevelTooNew
@@ -106,10 +106,13 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         started: Body = events[int(start["event"])]
         run_id: str = start["run"]
         if run_id.startswith(home) or not _elsewhere(state, run_id):
-            runs.create(state, fact, run_id, start["function"], started["event"])
+            origin = _origin(state, started) if start["function"] in state.ends else None
+            runs.create(state, fact, run_id, start["function"], started["event"], origin=origin)
         else:  # in a partition of a later generation, which has no events of its own (A16)
             child: Body = {"run": run_id, "function": start["function"], "event": started["event"]}
             child |= {"parent": None, "parent_key": None, "depth": 0}
+            since, position = _origin(state, started)
+            child |= {"since": since, "position": position}
             channels.to_run(state, run_id, "perdure.StartChild", child)
     _correlate(state, events, body["correlates"])
     for index in body["delayed"]:
@@ -117,6 +120,10 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         state.delayed[later["offset"]] = later
         state.effects.append(effects.Delayed(later["event"]["ts"]))
     return None
+
+
+def _origin(state: PartitionState, entry: Body) -> ending.Origin:
+    return entry["time"], {"partition": state.number, "offset": entry["offset"]}
 
 
 def _elsewhere(state: PartitionState, run_id: str) -> bool:
@@ -208,10 +215,11 @@ def _config(state: PartitionState, fact: Fact) -> str | None:
         return "config of a former owner"
     if fact.body["version"] <= state.config["version"]:
         return "older config"
-    state.config = fact.body
+    before, state.config = state.config, fact.body
     if not state.own_limits:
         state.limits = state.limits.folding(fact.body.get("limits", {}))
     schedules.configured(state, fact.body["functions"], fact.ts)
+    ending.configured(state, before)
     state.effects.append(effects.Configured(fact.body["version"]))
     return None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import aging, channels, runs, telling, waits
+from perdure.core.fold import aging, channels, ending, runs, telling, waits
 from perdure.core.state import Cell, Item, PartitionState, Pending, Run, Scan, Subscription
 
 Body = dict[str, Any]
@@ -26,8 +26,16 @@ def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> N
     parent = (
         (body["parent"], body["parent_key"]) if None not in (body["parent"], body["parent_key"]) else None
     )
+    origin = (body["since"] or fact.ts, body["position"])
     made = runs.create(
-        state, fact, body["run"], body["function"], body["event"], parent=parent, depth=body["depth"]
+        state,
+        fact,
+        body["run"],
+        body["function"],
+        body["event"],
+        parent=parent,
+        depth=body["depth"],
+        origin=origin,
     )
     if made is None and parent:
         refused = {"reason": f"a run {body['run']} exists already"}
@@ -66,6 +74,9 @@ def _event_matched(state: PartitionState, fact: Fact, name: str, body: Body) -> 
     run = state.run(body["run"])
     pending = run.pending.get(body["key"]) if run is not None else None
     if run is None or pending is None:
+        listener = (run.listeners or {}).get(body["key"]) if run is not None else None
+        if run is not None and listener is not None:
+            ending.matched(state, fact, run, listener, body)
         return
     event_id = body["event"]["id"]
     there = [i for i in run.inbox if i.name == name and i.body["event"]["id"] == event_id]

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects, ids, ops
 from perdure.core.facts import Fact
-from perdure.core.fold import aging, channels, telling, waits
+from perdure.core.fold import aging, channels, ending, telling, waits
 from perdure.core.ops import EventData, Failure, Op
 from perdure.core.state import STILL, PartitionState, Pending, Run
 
@@ -25,8 +25,10 @@ def create(
     tags: dict[str, str] | None = None,
     parent: tuple[str, str] | None = None,
     depth: int = 0,
+    origin: ending.Origin | None = None,
 ) -> Run | None:
-    """Makes a run; None when one of that id exists, or has ended lately."""
+    """Makes a run; None when one of that id exists, or has ended lately. `origin` is where its event lies, if that
+    starts it."""
     if run_id in state.runs or aging.has_ended(state, run_id):
         return None
     run = Run(run_id, function, event, fact.ts, fact.offset, time=max(fact.ts, event["ts"]), tags=tags or {})
@@ -42,6 +44,8 @@ def create(
     else:
         run.time = fact.ts
         state.effects.append(effects.Activate(run_id))
+    if function in state.ends:
+        ending.begin(state, run, state.ends[function], origin or (fact.ts, None))
     return run
 
 
@@ -64,8 +68,10 @@ def change(state: PartitionState, fact: Fact, run: Run, changes: Sequence[Op], p
         _OPS[name](state, fact, run, body)
 
 
-def _started(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
+def _started(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
     run.started = body["time"]
+    if run.until or state.ends:
+        ending.begun(state, fact, run)
     if run.status not in STILL:  # it may have been paused before its first commit
         run.status = "running"
 
@@ -109,6 +115,7 @@ def _child_issued(state: PartitionState, _fact: Fact, run: Run, body: Body) -> N
     start: Body = {"run": child, "function": body["function"], "event": body["event"]}
     start |= {"parent": None if detached else run.id, "parent_key": None if detached else key}
     start |= {"depth": 0 if detached else run.depth + 1}
+    start |= {"since": 0, "position": None}
     channels.to_run(state, child, "perdure.StartChild", start)
 
 
@@ -166,6 +173,8 @@ def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) 
     run.ended = fact.ts
     run.held = None
     run.inbox.clear()
+    if run.until or run.listeners:
+        ending.close(state, run)
     for key in list(run.pending):
         pending = waits.settle(state, run, key)
         if pending is not None and pending.kind == "child":
@@ -206,6 +215,8 @@ def _run_restarted(state: PartitionState, fact: Fact, run: Run, body: Body) -> N
     run.event = body["event"]
     run.restarts += 1
     run.begun = run.time = max(fact.ts, run.time)
+    if run.until or run.listeners or state.ends:
+        ending.restarted(state, fact, run)
     state.effects.append(effects.Restarted(run.id))
 
 
