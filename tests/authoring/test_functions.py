@@ -255,7 +255,8 @@ def test_functions_are_found_by_id_and_by_event() -> None:
 
 
 def test_definitions_are_what_the_log_knows() -> None:
-    nothing_else: dict[str, list[Any]] = {"conditions": [], "schedules": []}
+    lives_on: dict[str, Any] = {"cancels": [], "start_within": 0, "finish_within": 0}
+    nothing_else: dict[str, Any] = {"conditions": [], "schedules": []} | lives_on
     assert registry().definitions() == [
         {
             "id": "place-order",
@@ -264,6 +265,7 @@ def test_definitions_are_what_the_log_knows() -> None:
             "handler": "place-order:on-failure",
             "conditions": [],
             "schedules": [],
+            **lives_on,
         },
         {"id": "place-order:on-failure", "triggers": [], "code": "1", "handler": None} | nothing_else,
         {"id": "sync-order", "triggers": ["order/*"], "code": "7", "handler": None} | nothing_else,
