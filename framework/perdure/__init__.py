@@ -41,6 +41,8 @@ from perdure.execution.asks import Signal
 from perdure.execution.context import Context, FailureContext
 from perdure.execution.current import StepInfo, current_step
 from perdure.execution.sync_context import SyncContext, SyncFailureContext
+from perdure.index.reader import Skip
+from perdure.index.views import RunView, StepView
 
 __all__ = [
     "App",
@@ -75,10 +77,13 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunNotFound",
+    "RunView",
     "Signal",
+    "Skip",
     "StepError",
     "StepInfo",
     "StepTimeout",
+    "StepView",
     "Stuck",
     "SyncContext",
     "SyncFailureContext",

@@ -41,6 +41,7 @@ from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
+from perdure.steering.runs import Runs
 from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
 from perdure.worker.steps import LocalSteps
@@ -86,9 +87,13 @@ class App:
         self.observers: list[Observer] = []
         self._log = log
         self._connections: Connections | None = None
+        self.runs = Runs(self._connect, self.functions, self._now)
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
+
+    def _now(self) -> int:
+        return self.clock.now()
 
     # ------------------------------------------------------------------ declaring
 

@@ -205,11 +205,15 @@ def list_(
     limit: Annotated[
         int, typer.Option("--limit", min=1, metavar="N", help="How many, the newest first.")
     ] = 50,
+    skipped: Annotated[
+        bool,
+        typer.Option("--skipped", help="Instead: the starts that did not happen, and why."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the events in the log, the newest first.
+    """List the events in the log, the newest first; or what they did not start.
 
-    [dim]Example:[/]  perdure events list --name 'order/*' --since 1h
+    [dim]Examples:[/]  perdure events list --name 'order/*' --since 1h   ·   perdure events list --skipped
     """
     from time import time_ns
 
@@ -218,6 +222,13 @@ def list_(
 
     now = time_ns() // 1_000
     after = 0 if since is None else now - duration_us("--since", since)
+    if skipped:
+        from perdure.errors import UsageError
+
+        if name:
+            raise UsageError("--skipped lists starts by the ids of their events; it does not go with --name")
+        _list_skipped(log, after, limit, now, json=json)
+        return
     found = asyncio.run(_read(log, name, after, limit))
     if json:
         typer.echo(dumped([{"sent": iso(ts), **event_json(event)} for ts, event in found]))
@@ -227,6 +238,29 @@ def list_(
         show_events(found, now)
     else:
         typer.echo("no event fits" if name or since else "no event yet")
+
+
+def _list_skipped(log: str | None, after: int, limit: int, now: int, *, json: bool) -> None:
+    from perdure.cli.places import read_log
+    from perdure.cli.shapes import dumped, iso
+    from perdure.index.reader import Skip
+
+    async def read() -> list[Skip]:
+        async with read_log(log) as reader:
+            return [skip for skip in reader.skips() if skip.time >= after][:limit]
+
+    found = asyncio.run(read())
+    if json:
+        shown = [
+            {"time": iso(s.time), "event": s.event, "function": s.function, "reason": s.reason} for s in found
+        ]
+        typer.echo(dumped(shown))
+    elif found:
+        from perdure.cli.showing import show_skipped
+
+        show_skipped(found, now)
+    else:
+        typer.echo("no start was skipped" + (" in that time" if after else ""))
 
 
 async def _read(log: str | None, name: str | None, after: int, limit: int) -> list[tuple[int, EventData]]:

@@ -16,6 +16,7 @@ from perdure.cli.printing import is_coloured
 from perdure.cli.wording import clock, counted, cut, duration, error_line, moment, shortened, users_part
 from perdure.core.ops import EventData, Op
 from perdure.core.state import Pending, Run
+from perdure.index.reader import Skip
 from perdure.index.views import RunView, StepView, held_end
 
 WIDE = 10_000
@@ -271,4 +272,12 @@ def show_events(found: Sequence[tuple[int, EventData]], now: int) -> None:
             key,
             later + cut(event["data"].decode(errors="replace"), 200),
         )
+    printed(console(), made)
+
+
+def show_skipped(found: Sequence[Skip], now: int) -> None:
+    """Starts that did not happen."""
+    made = table("WHEN", "EVENT", "FUNCTION", "WHY")
+    for skip in found:
+        made.add_row(moment(skip.time, now), skip.event, skip.function, skip.reason)
     printed(console(), made)

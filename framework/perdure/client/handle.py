@@ -88,7 +88,7 @@ class Handle(Generic[R]):
         The body sees `asyncio.CancelledError` and may clean up with further steps; `force=True`, or a second
         call, skips that. Nothing happens to a run that has ended.
         """
-        body = {"reason": _reason(reason), "force": force}
+        body = {"reason": checked_reason(reason), "force": force}
         await (await self._connect()).command(self.run_id, "CancelAsk", body)
 
     async def signal(self, name: str, data: object = None, *, id: str | None = None) -> None:  # noqa: A002
@@ -107,14 +107,15 @@ class Handle(Generic[R]):
 
     async def pause(self, *, reason: str = "") -> None:
         """Starts no more steps until `resume`; attempts in flight are recorded."""
-        await (await self._connect()).command(self.run_id, "PauseAsk", {"reason": _reason(reason)})
+        await (await self._connect()).command(self.run_id, "PauseAsk", {"reason": checked_reason(reason)})
 
     async def resume(self) -> None:
         """Lets a paused or parked run go on, over its recorded steps, with the code of the day."""
         await (await self._connect()).command(self.run_id, "ResumeAsk", {"reason": ""})
 
 
-def _reason(reason: object) -> str:
+def checked_reason(reason: object) -> str:
+    """A reason as it is kept. Raises UsageError for what is none, or too long."""
     if isinstance(reason, str) and len(reason.encode(errors="surrogatepass")) <= REASON_BYTES_MAX:
         return reason.encode(errors="backslashreplace").decode()
     raise UsageError(f"the reason {reason!r:.80} must be a string of at most {REASON_BYTES_MAX} bytes")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from perdure.core.codec import ops_of
 from perdure.core.facts import read_fact
@@ -17,6 +19,20 @@ from perdure.index.views import RunView, run_view
 from perdure.logs.contract import Entry, Log, Topic
 
 READ_ENTRIES = 1_000
+SKIPS_MAX = 10_000
+"""Starts that did not happen, of one partition: the last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A start that did not happen."""
+
+    event: str
+    """The id of the event; of a tick, its schedule and time."""
+    function: str
+    reason: str
+    time: int
+    """When that was decided (µs since the epoch)."""
 
 
 class PartitionReader:
@@ -28,6 +44,8 @@ class PartitionReader:
         self.state.own_limits = limits is not None
         self.ops: dict[str, list[Op]] = {}
         self.position = 0
+        self.skips: deque[Skip] = deque(maxlen=SKIPS_MAX)
+        """The last starts that did not happen, the oldest first."""
         self.on_void: Callable[[Entry, str], None] | None = None
 
     def adopt(self, state: PartitionState, position: int) -> None:
@@ -46,6 +64,9 @@ class PartitionReader:
             if void is None and fact.kind == "Commit":
                 for change in fact.body["changes"]:
                     self._note(change["entity"], change["ops"])
+            elif void is None and fact.body.get("skipped"):
+                skipped = fact.body["skipped"]
+                self.skips += [Skip(s["event"], s["function"], s["reason"], fact.ts) for s in skipped]
             elif void is not None and self.on_void is not None:
                 self.on_void(entry, void)
 
@@ -54,6 +75,11 @@ class PartitionReader:
             self.ops[run_id] = []  # of a loop without end only the present life is kept, as in its state
         else:
             self.ops.setdefault(run_id, []).extend(changes)
+
+    def forget(self) -> None:
+        """Drops what is known of runs that the state has forgotten, once that is as much as the rest."""
+        if len(self.ops) > 2 * len(self.state.runs) + READ_ENTRIES:
+            self.ops = {run_id: known for run_id, known in self.ops.items() if run_id in self.state.runs}
 
     def runs(self) -> Iterator[Run]:
         yield from self.state.runs.values()
@@ -107,6 +133,16 @@ class JournalReader:
                 reader.adopt(state, covers)
                 return
         raise LogError(f"partition {number} begins at {first} and no snapshot reaches that far")
+
+    def forget(self) -> None:
+        """Drops what is known of runs that are forgotten."""
+        for reader in self.partitions:
+            reader.forget()
+
+    def skips(self) -> list[Skip]:
+        """Starts that did not happen, the newest first."""
+        found = [skip for reader in self.partitions for skip in reader.skips]
+        return sorted(found, key=lambda skip: skip.time)[::-1]
 
     def runs(self) -> list[Run]:
         """All runs that are known, the newest first."""
