@@ -37,10 +37,10 @@ from perdure.errors import (
     Stuck,
     UsageError,
 )
-from perdure.execution.asks import Signal
 from perdure.execution.context import Context, FailureContext
 from perdure.execution.current import StepInfo, current_step
 from perdure.execution.sync_context import SyncContext, SyncFailureContext
+from perdure.execution.waits import Signal
 from perdure.index.reader import Skip
 from perdure.index.views import RunView, StepView
 

@@ -258,8 +258,8 @@ def samples() -> Samples:
             "what could not be read",
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
-        "Snapshot.4": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
-        "PackedState.3": ("PackedState", "runs that only wait, in a snapshot", PACKED),
+        "Snapshot.5": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "PackedState.4": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",

@@ -18,6 +18,7 @@ PENDING: Body = {
     "suspect": 0,
     "condition": None,
     "behind": False,
+    "passed": [],
     "alone": 0,
 }
 
@@ -79,7 +80,13 @@ LIVE: Body = {
         PENDING | {"key": "/charge", "kind": "step", "due": T + 9, "attempt": 1, "suspect": 2, "alone": 1},
         PENDING
         | {"key": "/w", "kind": "wait", "due": None, "name": "payment/done", "path": "data.id"}
-        | {"value": b'"7"', "since": T, "condition": "async.data.amount > 100", "behind": True},
+        | {
+            "value": b'"7"',
+            "since": T,
+            "condition": "async.data.amount > 100",
+            "behind": True,
+            "passed": [{"name": "evt-2", "time": T}],
+        },
         PENDING | {"key": "/pay", "kind": "child", "due": None, "name": "child", "close": "cancel"},
     ],
     "inbox": [

@@ -13,15 +13,17 @@ from importlib import import_module
 from typing import Any, Final
 
 from perdure.core import conditions
-from perdure.core.conditions import Condition
+from perdure.core.conditions import Condition, WaitCondition
 from perdure.core.durations import from_us
 from perdure.errors import UsageError
 
-__all__ = ["CEL_CHARACTERS_MAX", "check", "tester"]
+__all__ = ["CEL_CHARACTERS_MAX", "check", "check_wait", "tester", "wait_tester"]
 
 CEL_CHARACTERS_MAX: Final = 4_096
 """How long an expression may be."""
 _OWN: Final = ("name", "id", "key", "ts")
+_WAIT_ROOTS: Final = ("event", conditions.AWAITED)
+WaitTest = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 _COMPILED_MAX: Final = 4_096
 _REASON_CHARACTERS_MAX: Final = 300
 
@@ -41,15 +43,17 @@ def _library() -> Any:
 
 
 @cache
-def _environment() -> Any:
+def _environment(*roots: str) -> Any:
     kinds = _library().Type
     # A time is no part of a map there, so that it is a variable of its own; the others are typed by the way.
-    own = {f"event.{name}": kinds.TIMESTAMP if name == "ts" else kinds.STRING for name in _OWN}
-    return _library().NewEnv(variables={"event": kinds.DYN, **own})
+    own = {
+        f"{root}.{name}": kinds.TIMESTAMP if name == "ts" else kinds.STRING for root in roots for name in _OWN
+    }
+    return _library().NewEnv(variables=dict.fromkeys(roots, kinds.DYN) | own)
 
 
 @lru_cache(maxsize=_COMPILED_MAX)
-def _compiled(text: str) -> Any:
+def _compiled(text: str, *roots: str) -> Any:
     """Raises UsageError, with the place, for what is no expression, or cannot be true or false."""
     if len(text) > CEL_CHARACTERS_MAX:
         raise UsageError(
@@ -58,7 +62,7 @@ def _compiled(text: str) -> Any:
     if not text.strip():
         raise UsageError('it is empty; leave if_ out, or write one such as event.data.plan == "premium"')
     try:
-        expression = _environment().compile(text)
+        expression = _environment(*(roots or ("event",))).compile(text)
     except RuntimeError as error:  # the library has no type of its own for it
         raise UsageError(_placed(str(error), text)) from None
     kinds = _library().Type
@@ -102,29 +106,67 @@ def tester(condition: Condition) -> Callable[[Mapping[str, Any]], bool]:
     iterations. Raises UsageError for one that cannot be compiled.
     """
     expression = _compiled(condition.rest)
-    error, boolean = _library().Type.ERROR, _library().Type.BOOL
+    return lambda event: _holds(expression, _given("event", event), condition.text)
 
-    def test(event: Mapping[str, Any]) -> bool:
-        data: dict[str, Any] = {"event": event}
-        for name in _OWN:
-            if name in event:
-                data[f"event.{name}"] = from_us(event[name]) if name == "ts" else event[name]
-        try:
-            value = expression.eval(data=data)
-        except (RuntimeError, ValueError, TypeError, OverflowError) as failure:
-            raise UsageError(_reason(condition.text, str(failure))) from failure
-        kind = value.type()
-        if kind == boolean:
-            return value.value()
-        # An error is a value, too, and must never be taken for a yes.
-        said = (
-            str(value.value())
-            if kind == error
-            else f"it is {_article(kind.name().lower())}, and not true or false"
-        )
-        raise UsageError(_reason(condition.text, said))
+
+def check_wait(text: str) -> WaitCondition:
+    """The condition of a wait that a text is. Raises UsageError for one that cannot be."""
+    condition = conditions.parse_wait(text)
+    if condition.rest or not condition.pairs:
+        _compiled(text, *_WAIT_ROOTS)
+        if condition.pairs:
+            _compiled(condition.rest, *_WAIT_ROOTS)
+    return condition
+
+
+@lru_cache(maxsize=_COMPILED_MAX)
+def wait_tester(text: str) -> WaitTest:
+    """What tells whether an event fulfils the condition of a wait: given the run's own event and the one that came,
+    each as a `paths.event_view`.
+
+    That raises UsageError when the expression fails. Raises UsageError for a text that cannot be compiled.
+    """
+    condition = conditions.parse_wait(text)
+    expression = _compiled(condition.rest, *_WAIT_ROOTS) if condition.rest else None
+
+    def test(own: Mapping[str, Any], came: Mapping[str, Any]) -> bool:
+        for path, other, value in condition.pairs:
+            wanted = value if other is None else conditions.value_at(own, other)
+            if wanted is None or conditions.value_at(came, path) != wanted:
+                return False
+        if expression is None:
+            return True
+        data = _given("event", conditions.projected(own, condition.own_reads))
+        data |= _given(conditions.AWAITED, conditions.projected(came, condition.reads))
+        return _holds(expression, data, text)
 
     return test
+
+
+def _given(root: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables that an expression sees of an event."""
+    data: dict[str, Any] = {root: event}
+    for name in _OWN:
+        if name in event:
+            data[f"{root}.{name}"] = from_us(event[name]) if name == "ts" else event[name]
+    return data
+
+
+def _holds(expression: Any, data: Mapping[str, Any], text: str) -> bool:
+    try:
+        value = expression.eval(data=data)
+    except (RuntimeError, ValueError, TypeError, OverflowError) as failure:
+        raise UsageError(_reason(text, str(failure))) from failure
+    kinds, kind = _library().Type, value.type()
+    if kind == kinds.BOOL:
+        return value.value()
+    # An error is a value, too, and must never be taken for a yes.
+    said = (
+        str(value.value())
+        if kind == kinds.ERROR
+        else f"it is {_article(kind.name().lower())}, and not true or false"
+    )
+    raise UsageError(_reason(text, said))
 
 
 def _reason(text: str, said: str) -> str:

@@ -34,7 +34,7 @@ def run_body(run: Run) -> Body:
     for name in ("history", "tags", "watchers", "values"):
         body[name] = body[name].copy()  # encoded later than this moment
     body["pending"] = [
-        {name: getattr(p, name) for name in Pending.__slots__} | {"key": key}
+        {name: getattr(p, name) for name in Pending.__slots__} | {"key": key, "passed": timed(p.passed)}
         for key, p in run.pending.items()
     ]
     body["inbox"] = [
@@ -58,6 +58,7 @@ def run_of(body: Body) -> Run:
         setattr(run, name, body[name])
     for p in body["pending"]:
         key = p.pop("key")
+        p["passed"] = {passed["name"]: passed["time"] for passed in p["passed"]}
         run.pending[key] = Pending(**p)
     run.inbox = [Item(i["offset"], i["body"][0], i["body"][1], i["command"]) for i in body["inbox"]]
     run.commands = dict.fromkeys(body["commands"])

@@ -13,10 +13,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
-__all__ = ["ROOTS", "Condition", "Equality", "Scalar", "parse", "projected", "scalar", "value_at"]
+__all__ = [
+    "AWAITED",
+    "ROOTS",
+    "Condition",
+    "Equality",
+    "Pair",
+    "Scalar",
+    "WaitCondition",
+    "parse",
+    "parse_wait",
+    "projected",
+    "scalar",
+    "value_at",
+]
 
 ROOTS: Final = frozenset({"data", "name", "id", "key", "v"})
 """The fields of an event that a table can hold. Its time is no JSON."""
+
+AWAITED: Final = "async"
+"""What a wait's condition calls the event that comes; `event` is the one that began the run."""
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
@@ -57,6 +73,28 @@ class Condition:
     """The paths into the event that `rest` may look at; an empty one is all of it."""
 
 
+class Pair(NamedTuple):
+    """The event that comes has at this path what the run's own has at another, or a constant."""
+
+    path: Path
+    own: Path | None
+    value: Scalar | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitCondition:
+    """What a wait asks of an event, taken apart: all of `pairs` and `rest` must hold."""
+
+    text: str
+    pairs: tuple[Pair, ...]
+    rest: str
+    """CEL over `event` and `async`; empty when the pairs say everything."""
+    own_reads: tuple[Path, ...]
+    """The paths into the run's own event that `rest` may look at."""
+    reads: tuple[Path, ...]
+    """The paths into the event that comes."""
+
+
 class _Token(NamedTuple):
     kind: str
     text: str
@@ -76,6 +114,28 @@ def parse(text: str) -> Condition:
         return Condition(text, (), text, tuple(_reads(tokens)))
     left = " && ".join(f"({_written(part)})" for part in rest)
     return Condition(text, tuple(equals), left, tuple(_reads([t for part in rest for t in [*part, _END]])))
+
+
+def parse_wait(text: str, *, skip: int | None = None) -> WaitCondition:
+    """Takes the condition of a wait apart. Never fails, as `parse` does not. `skip`: a pair that holds already is
+    left out, and `text` is what remains."""
+    tokens = [_Token(m.lastgroup or "", m[0]) for m in _TOKEN.finditer(text) if m.lastgroup != "space"]
+    pairs, rest, kept = list[Pair](), list[list[_Token]](), list[list[_Token]]()
+    for part in _conjuncts(tokens):
+        found = _pair(part)
+        if found is None:
+            rest.append(part)
+        else:
+            pairs.append(found)
+        if found is None or len(pairs) - 1 != skip:
+            kept.append(part)
+    if skip is not None:
+        return parse_wait(" && ".join(f"({_written(part)})" for part in kept))
+    whole = not pairs  # word for word, so that CEL's positions are those of the text
+    left = text if whole else " && ".join(f"({_written(part)})" for part in rest)
+    looked = tokens if whole else [t for part in rest for t in [*part, _END]]
+    own, reads = tuple(_reads(looked)), tuple(_reads(looked, AWAITED))
+    return WaitCondition(text, tuple(pairs), left, own, reads)
 
 
 _END: Final = _Token("sign", ";")
@@ -129,11 +189,23 @@ def _equality(tokens: Sequence[_Token]) -> Equality | None:
     return None
 
 
-def _path(tokens: Sequence[_Token]) -> Path | None:
+def _pair(tokens: Sequence[_Token]) -> Pair | None:
+    places = [at for at, token in enumerate(tokens) if token.text == "=="]
+    if len(places) != 1:
+        return None
+    left, right = tokens[: places[0]], tokens[places[0] + 1 :]
+    for here, there in ((left, right), (right, left)):
+        path, own, value = _path(here, AWAITED), _path(there), _constant(there)
+        if path is not None and (own is not None or value is not None):
+            return Pair(path, own, value)
+    return None
+
+
+def _path(tokens: Sequence[_Token], root: str = "event") -> Path | None:
     names = tokens[::2]
     if len(tokens) < 3 or len(tokens) % 2 == 0 or any(token.text != "." for token in tokens[1::2]):
         return None
-    if any(token.kind != "name" or token.text[0] == "`" for token in names) or names[0].text != "event":
+    if any(token.kind != "name" or token.text[0] == "`" for token in names) or names[0].text != root:
         return None
     path = tuple(token.text for token in names[1:])
     return path if path[0] in ROOTS and (len(path) == 1) == (path[0] != "data") else None
@@ -154,11 +226,11 @@ def _constant(tokens: Sequence[_Token]) -> Scalar | None:
     return scalar(_WORDS[text]) if kind == "name" and text in _WORDS else None
 
 
-def _reads(tokens: Sequence[_Token]) -> list[Path]:
-    """Where `event` is looked into. A call's name is no part of a path; what follows an index is not looked at."""
+def _reads(tokens: Sequence[_Token], root: str = "event") -> list[Path]:
+    """Where an event is looked into. A call's name is no part of a path; what follows an index is not looked at."""
     found: dict[Path, None] = {}
     for at, token in enumerate(tokens):
-        if token != ("name", "event") or (at and tokens[at - 1].text == "."):
+        if token != ("name", root) or (at and tokens[at - 1].text == "."):
             continue
         path: list[str] = []
         here = at + 1

@@ -44,6 +44,8 @@ class Pending:
     """What a wait asks of each event beside its value: CEL over `event` and `async`; empty for a predicate in code."""
     behind: bool = False
     """Events came that its run had no room for: it asks for them again when it has."""
+    passed: dict[str, int] = field(default_factory=_dict)
+    """Those that it let pass since then, and the time of each (µs): it is not to be given them again."""
     suspect: int = 0
     """Unclean takeovers at which this step was in flight (A8)."""
     alone: int = 0

@@ -55,6 +55,9 @@ class Limits:
     seen_events_max: int = 256
     """Ids of events that a run takes with it when it begins anew, so that no wait of it is given one twice: the latest.
     """
+    passed_events_max: int = 5_000
+    """Ids of events that a wait let pass after it had fallen behind, so that it is not given them again. Of more, the
+    older half are offered to it once more."""
     invoke_depth_max: int = 100
     """How many runs may wait for one another in a row: an invoke below these is refused."""
     requests_max: int = 64
@@ -160,7 +163,8 @@ class Limits:
 FOLDED = (
     "commands_max", "ended_bytes_max", "ended_id_time_max", "ended_ids_max", "ended_run_time_max", "ended_runs_max",
     "event_id_time_max", "event_ids_max", "generated_id_time_max", "inbox_max", "kept_bytes_max", "kept_event_time_max",
-    "kept_events_max", "old_event_ids_max", "requests_max", "seen_events_max", "snapshot_sets_max", "watchers_max",
+    "kept_events_max", "old_event_ids_max", "passed_events_max",
+    "requests_max", "seen_events_max", "snapshot_sets_max", "watchers_max",
 )  # fmt: skip
 """The bounds that the fold knows."""
 

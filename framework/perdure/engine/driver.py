@@ -66,6 +66,10 @@ class Driver(Protocol):
         """A thread is through with a run: what came meanwhile is given to it now."""
         ...
 
+    def note(self, resident: Resident, op: Op) -> None:
+        """Books an op that the body has nothing to do with."""
+        ...
+
     def mark(self, resident: Resident) -> None:
         """The run has turns to commit."""
         ...

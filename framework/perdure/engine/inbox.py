@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from perdure.core import ops
 from perdure.core.fold import ending
+from perdure.core.fold.waits import EVENT_MATCHED
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Item, Run
+from perdure.engine import judging
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident
 
@@ -53,6 +55,25 @@ def time_is_up(driver: Driver, run: Run, due: int) -> None:
     driver.life.append("Command", command, lambda _fact, _void: None, key=run.id)
 
 
+def passes_all(driver: Driver, run: Run) -> bool:
+    """Whether all that came are events that no wait of the run takes: then no body need be made again for them."""
+    if run.status != "running" and run.status not in STILL:
+        return False
+    passed: list[Op] = []
+    for item in run.inbox:
+        pending = run.pending.get(item.body["key"]) if item.name == EVENT_MATCHED else None
+        if pending is None or not pending.condition:
+            return False
+        verdict = judging.by_text(driver, run, pending.condition, item)
+        if verdict.takes:
+            return False
+        if verdict.told:
+            passed.append(judging.passed(item, verdict))
+    if passed:
+        driver.plain_commit(run, passed)
+    return bool(run.inbox)
+
+
 def _at_once(run: Run, resident: Resident | None) -> Item | None:
     """A cancel that no body is asked about: by force, the second one, or of a run that has not begun or stands still.
 
@@ -92,12 +113,30 @@ def _child(driver: Driver, _run: Run, resident: Resident, item: Item) -> Op | No
     return ops.CHILD_ENDED, {"key": key, "time": driver.tick(resident), "outcome": item.body["outcome"]}
 
 
-def _event(driver: Driver, _run: Run, resident: Resident, item: Item) -> Op | None:
+def _event(driver: Driver, run: Run, resident: Resident, item: Item) -> Op | None:
     key = item.body["key"]
     if not resident.execution.awaits(key):
         return None
+    pending = run.pending.get(key)
+    if pending is not None and pending.condition is not None:
+        verdict = judging.by_body(driver, run, resident, pending.condition, item)
+        if verdict.told and not verdict.takes:
+            resident.delivered.add(item)
+            driver.note(resident, judging.passed(item, verdict))
+        if not verdict.takes:
+            return None
+    if _is_given(resident, item.body["event"]["id"]):
+        return None  # another wait of this run has it, as soon as that counts
     body = {"key": key, "time": driver.tick(resident)}
     return ops.EVENT_GIVEN, body | {"position": item.body["position"], "event": item.body["event"]}
+
+
+def _is_given(resident: Resident, event_id: str) -> bool:
+    return any(
+        name == ops.EVENT_GIVEN and body["event"]["id"] == event_id
+        for step in (*resident.in_flight, *resident.turns)
+        for name, body in step.ops
+    )
 
 
 def _signal(driver: Driver, run: Run, resident: Resident, item: Item) -> Op | None:
@@ -119,7 +158,7 @@ def _resume(driver: Driver, run: Run, resident: Resident, item: Item) -> Op | No
 _RELEASES: dict[str, Callable[[Driver, Run, Resident, Item], Op | None]] = {
     "perdure.CancelAsk": _cancel,
     "perdure.ChildOutcome": _child,
-    "perdure.EventMatched": _event,
+    EVENT_MATCHED: _event,
     "perdure.SignalSend": _signal,
     "perdure.ResumeAsk": _resume,
 }

@@ -83,6 +83,8 @@ class Residents:
             return
         if self.hold(lambda: self.activate(run_id), run_id):
             return
+        if run.inbox and run_id not in self.residents and inbox.passes_all(self, run):
+            return
         resident = self._resident(run)
         if resident is not None and run.inbox:
             inbox.deliver(self, run, resident)
@@ -321,6 +323,10 @@ class Residents:
         code = resident.function.code
         return ops.PARKED, {"time": self.tick(resident), "reason": reason, "code": code, "detail": detail}
 
+    def note(self, resident: Resident, op: Op) -> None:
+        resident.turns.append(Step([op], [], [], ops_size([op])))
+        self.mark(resident)
+
     # ------------------------------------------------------------------ commits
 
     def mark(self, resident: Resident) -> None:
@@ -337,7 +343,8 @@ class Residents:
             self.let_go(resident)
             self.activate(run.id)  # a cancel or a resume may have come while it was being parked
             return
-        if steps[-1].ops[-1][0] == ops.RUN_RESTARTED:
+        last = steps[-1].ops
+        if last and last[-1][0] == ops.RUN_RESTARTED:
             return  # nothing of this life goes on
         for step in steps:
             if step.asks:

@@ -1,6 +1,5 @@
 """How the code of one run is driven: its event loop, its context and steps, the replay of its record. No I/O."""
 
-from perdure.execution.asks import Signal
 from perdure.execution.conditions import BodyExited, BodyRaised
 from perdure.execution.context import BaseContext, Context, FailureContext
 from perdure.execution.current import StepInfo, current_step, running_step
@@ -11,6 +10,7 @@ from perdure.execution.step import Step, StepRunner
 from perdure.execution.sync_context import SyncContext, SyncFailureContext
 from perdure.execution.sync_execution import SyncExecution
 from perdure.execution.sync_step import SyncStep, SyncStepRunner
+from perdure.execution.waits import Signal
 
 __all__ = [
     "Attempt",

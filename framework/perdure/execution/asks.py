@@ -3,53 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from perdure.authoring.events import Event, Received, event_name, path_fault
+from perdure.authoring.events import Event
 from perdure.authoring.functions import Function, event_model
-from perdure.authoring.names import INVOKED, event_name_fault
+from perdure.authoring.names import INVOKED
 from perdure.authoring.payloads import codec_of
 from perdure.authoring.sending import EventInput, to_event
 from perdure.core import ops, payload
 from perdure.core.durations import Duration, instant_us, to_us
 from perdure.core.ids import digest
 from perdure.core.ops import EventData, Failure, Op
-from perdure.core.paths import event_view, match_value
 from perdure.errors import EncodingError, RunCancelled, StepError, StepTimeout, UsageError
 from perdure.execution.desk import Desk
 from perdure.execution.failures import step_error, type_name
-from perdure.execution.pending import Pending, PendingChild, PendingStep, PendingTimer, PendingWait
+from perdure.execution.pending import Pending, PendingChild, PendingStep, PendingTimer
 
 __all__ = [
     "ParentClose",
-    "Signal",
     "ask_child",
-    "ask_event",
-    "ask_signal",
     "ask_sleep",
     "ask_sleep_until",
     "fresh_event",
+    "opened",
     "read_child",
-    "read_event",
-    "read_signal",
     "read_step",
     "send_events",
     "start_child",
 ]
 
 ParentClose = Literal["cancel", "abandon"]
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A signal that was sent to this run."""
-
-    name: str
-    data: Any
-    id: str
-    """The id of the command that brought it."""
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -69,91 +53,14 @@ def read_step(pending: PendingStep, op: Op) -> Any:
 def ask_sleep(desk: Desk, step_id: str, duration: Duration) -> Pending:
     """A timer that is due when `duration` has passed since this turn."""
     key = desk.next_key(desk.here(), step_id)
-    return _opened(desk, PendingTimer(key, desk.future(), desk.now_us + to_us(duration)))
+    return opened(desk, PendingTimer(key, desk.future(), desk.now_us + to_us(duration)))
 
 
 def ask_sleep_until(desk: Desk, step_id: str, when: datetime) -> Pending:
     """A timer that is due at `when`; at once if that is past."""
     key = desk.next_key(desk.here(), step_id)
     due = instant_us(when, what=f"sleep_until {step_id!r}: the time")
-    return _opened(desk, PendingTimer(key, desk.future(), max(due, desk.now_us)))
-
-
-# --- waits ------------------------------------------------------------------------------------------------------------
-
-
-def ask_event(
-    desk: Desk,
-    step_id: str,
-    event: str | type[Event],
-    match: str | None,
-    timeout: Duration | None,
-    lookback: Duration | None,
-) -> Pending:
-    """A wait for an event."""
-    key = desk.next_key(desk.here(), step_id)
-    name = event if isinstance(event, str) else event_name(event)
-    if fault := event_name_fault(name, sent=False):
-        raise UsageError(f"wait_for_event {step_id!r}: the event name {name!r:.80} {fault}")
-    fields = _wait_fields(desk, timeout)
-    fields |= {"event": name, "path": match, "lookback": None if lookback is None else to_us(lookback)}
-    if match is not None:
-        found, fields["value"] = match_value(event_view(desk.start.events[0]), match)
-        if not isinstance(event, str) and (fault := path_fault(event, match)):
-            raise UsageError(f"wait_for_event {step_id!r}, match={match!r}: the awaited {fault}")
-        if not found:
-            _never(desk, step_id, match, timeout)
-            fields["lookback"] = None
-    return _opened(desk, PendingWait(key, desk.future(), fields))
-
-
-def _never(desk: Desk, step_id: str, match: str, timeout: Duration | None) -> None:
-    """A path that is missing on one side matches nothing, so all that can happen is the timeout.
-
-    Such a wait is recorded with an empty value, which no event has. Raises UsageError where it is a mistake for sure.
-    """
-    what = f"wait_for_event {step_id!r}, match={match!r}"
-    model = event_model(desk.function, desk.start.events[0]["name"])
-    if model is not None and (fault := path_fault(model, match)):
-        raise UsageError(f"{what}: the event of this run is a {model.__name__}, and {fault}")
-    if timeout is None:
-        raise UsageError(
-            f"{what}: the event of this run has no {match}, so no event can ever match it; wait with a timeout, "
-            "or without match"
-        )
-    desk.say(
-        "warning", f"{what}: the event of this run has no {match}, so the wait only ends at its timeout", {}
-    )
-
-
-def read_event(op: Op, event: str | type[Event]) -> Received[Any] | None:
-    """The event that was given to a wait; None at its timeout."""
-    if op[0] != ops.EVENT_GIVEN:
-        return None
-    return Received(op[1]["event"], None if isinstance(event, str) else event)
-
-
-def ask_signal(desk: Desk, step_id: str, name: str, timeout: Duration | None) -> Pending:
-    """A wait for a signal."""
-    key = desk.next_key(desk.here(), step_id)
-    if not name:
-        raise UsageError(f"wait_for_signal {step_id!r}: a signal needs a name")
-    fields = _wait_fields(desk, timeout)
-    fields["signal"] = name
-    return _opened(desk, PendingWait(key, desk.future(), fields))
-
-
-def read_signal(op: Op) -> Signal | None:
-    """The signal that was given to a wait; None at its timeout."""
-    name, fields = op
-    if name != ops.SIGNAL_GIVEN:
-        return None
-    return Signal(fields["name"], payload.loads(fields["data"], what="a signal's data"), fields["command"])
-
-
-def _wait_fields(desk: Desk, timeout: Duration | None) -> dict[str, Any]:
-    due = None if timeout is None else desk.now_us + to_us(timeout)
-    return {"event": None, "signal": None, "path": None, "value": None, "due": due, "lookback": None}
+    return opened(desk, PendingTimer(key, desk.future(), max(due, desk.now_us)))
 
 
 # --- other functions --------------------------------------------------------------------------------------------------
@@ -312,7 +219,7 @@ def send_events(desk: Desk, step_id: str, events: EventInput | Sequence[EventInp
     return [event["id"] for event in made]
 
 
-def _opened(desk: Desk, pending: Pending) -> Pending:
+def opened(desk: Desk, pending: Pending) -> Pending:
     desk.open(pending)
     return pending
 

@@ -27,7 +27,7 @@ from perdure.execution.failures import failure_of
 from perdure.execution.handles import PlainTimer
 from perdure.execution.loop import RunLoop
 from perdure.execution.model import LogLine, RunStart, StepAsk, Turn
-from perdure.execution.pending import Pending, PendingPlainTimer, PendingStep
+from perdure.execution.pending import Pending, PendingFilteredWait, PendingPlainTimer, PendingStep
 from perdure.execution.tasks import RunTask, Scope, current_task
 
 __all__ = ["Desk", "Functions", "LoopDesk", "nested_step", "placed_child", "snapshot_of"]
@@ -76,6 +76,8 @@ class Desk:
         self.pending: dict[str, Pending] = {}
         self.drawn: set[str] = set()
         """The paths of the tasks that have drawn random numbers."""
+        self.answered: set[str] = set()
+        """The ids of the requests that were answered."""
         self._asks_max = limits.turn_asks_max
         self._asks = 0
         self._fresh: dict[str, Pending] = {}
@@ -212,6 +214,8 @@ class Desk:
                 if type(pending) is PendingStep:
                     steps.append(pending.ask)
                 else:
+                    if type(pending) is PendingFilteredWait:
+                        changes.append(pending.filtered())
                     changes.append(pending.opened())
             if steps:
                 changes.insert(0, (ops.ASKED, {"keys": [ask.key for ask in steps]}))

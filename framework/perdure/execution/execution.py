@@ -15,7 +15,7 @@ from typing import Any
 from perdure.authoring.functions import Function
 from perdure.core import ops
 from perdure.core.limits import Limits
-from perdure.core.ops import Op
+from perdure.core.ops import EventData, Op
 from perdure.errors import NonDeterminismError, PerdureError
 from perdure.execution import teardown
 from perdure.execution.conditions import BodyExited
@@ -24,7 +24,7 @@ from perdure.execution.desk import Functions, LoopDesk, placed_child
 from perdure.execution.ends import cancelled_end, failed_end, restarted_end, result_end
 from perdure.execution.loop import TurnTooLong
 from perdure.execution.model import RunStart, StepAsk, Turn
-from perdure.execution.pending import PendingStep
+from perdure.execution.pending import PendingFilteredWait, PendingStep
 from perdure.execution.replay import Late, Replay, unexpected
 from perdure.execution.stuck import stuck_at
 from perdure.execution.tasks import RunTask
@@ -142,6 +142,11 @@ class Execution:
     def awaits(self, key: str) -> bool:
         """Whether the body waits for this step, timer, wait or child."""
         return key in self._desk.pending
+
+    def predicate(self, key: str) -> Callable[[EventData], bool] | None:
+        """What the wait of this key asks of events, when that is in the body's code."""
+        pending = self._desk.pending.get(key)
+        return pending.predicate if isinstance(pending, PendingFilteredWait) else None
 
     def asked(self, key: str) -> StepAsk | None:
         """The step of this key, if it was asked for and is not resolved."""

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from perdure.core import ops
-from perdure.core.ops import Op
+from perdure.core.ops import EventData, Op
 from perdure.execution.handles import PlainTimer
 from perdure.execution.model import StepAsk
 
-__all__ = ["Pending", "PendingChild", "PendingPlainTimer", "PendingStep", "PendingTimer", "PendingWait"]
+__all__ = [
+    "Pending",
+    "PendingChild",
+    "PendingFilteredWait",
+    "PendingPlainTimer",
+    "PendingStep",
+    "PendingTimer",
+    "PendingWait",
+]
 
 
 class Pending:
@@ -116,6 +125,28 @@ class PendingWait(Pending):
 
     def opened(self) -> Op:
         return ops.WAIT_OPENED, {"key": self.key, **self.fields}
+
+
+class PendingFilteredWait(PendingWait):
+    """A wait that asks something of each event: by CEL, or by a predicate in the body's code."""
+
+    __slots__ = ("condition", "predicate")
+
+    def __init__(
+        self,
+        key: str,
+        future: asyncio.Future[Op],
+        fields: dict[str, Any],
+        condition: str,
+        predicate: Callable[[EventData], bool] | None,
+    ) -> None:
+        super().__init__(key, future, fields)
+        self.condition = condition
+        self.predicate = predicate
+
+    def filtered(self) -> Op:
+        """The op that records the condition, before the one that opens the wait."""
+        return ops.WAIT_FILTERED, {"key": self.key, "condition": self.condition}
 
 
 class PendingChild(Pending):

@@ -237,7 +237,7 @@ class Replay:
     ) -> bool:
         ignored = {"key", "handler"} if not moved else {"key", "handler", "run"}
         if self._other_code:
-            ignored.add("due")  # what was set before a deploy stays as it was set
+            ignored |= {"due", "condition"}  # what was set before a deploy stays as it was set
         if kind == ops.RUN_FAILED:
             # Tracebacks change with each edit of a file, messages may hold addresses.
             return recorded["error"]["type"] == done["error"]["type"]

@@ -54,6 +54,7 @@ class SyncDesk(Desk):
         self._silent_until = released
         self.used = set()
         self.restart = None
+        self.answered = set()
         self.now_us = self.start.created
 
     def end_pass(self) -> bool:

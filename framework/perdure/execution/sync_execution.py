@@ -15,14 +15,14 @@ from typing import Any
 from perdure.authoring.functions import Function
 from perdure.core import ops
 from perdure.core.limits import Limits
-from perdure.core.ops import Op
+from perdure.core.ops import EventData, Op
 from perdure.errors import NonDeterminismError
 from perdure.execution.conditions import BodyExited, BodyRaised, Evicted
 from perdure.execution.desk import Functions, placed_child
 from perdure.execution.ends import cancelled_end, failed_end, restarted_end, result_end
 from perdure.execution.execution import PYTHON
 from perdure.execution.model import RunStart, StepAsk, Turn
-from perdure.execution.pending import PendingStep
+from perdure.execution.pending import PendingFilteredWait, PendingStep
 from perdure.execution.replay import Late, Unit, unexpected, units_of
 from perdure.execution.sync_context import SyncContext, SyncFailureContext
 from perdure.execution.sync_desk import SyncDesk
@@ -160,6 +160,11 @@ class SyncExecution:
         """Whether the body waits for this step, timer, wait or child."""
         return key in self._desk.pending
 
+    def predicate(self, key: str) -> Callable[[EventData], bool] | None:
+        """What the wait of this key asks of events, when that is in the body's code."""
+        pending = self._desk.pending.get(key)
+        return pending.predicate if isinstance(pending, PendingFilteredWait) else None
+
     def asked(self, key: str) -> StepAsk | None:
         """The step of this key, if it was asked for and is not resolved."""
         pending = self._desk.pending.get(key)
@@ -254,5 +259,6 @@ class SyncExecution:
                 f"at the end of its record the run waits for {there}, but the code now comes to {here}"
             )
         known = set(record.waiting)
+        known |= {Unit(ops.WAIT_FILTERED, unit.key) for unit in known if unit.kind == ops.WAIT_OPENED}
         self._late.add({unit: fields for unit, fields in done.items() if unit not in known}, turn)
         self.ended = False

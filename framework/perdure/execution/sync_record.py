@@ -10,6 +10,7 @@ from perdure.execution.sync_desk import SyncDesk
 __all__ = ["SyncRecord"]
 
 _OPENS = frozenset({ops.ASKED, ops.TIMER_SET, ops.WAIT_OPENED, ops.CHILD_ISSUED})
+_SENDS = frozenset({ops.EVENTS_SENT, ops.SIGNAL_SENT, ops.SIGNAL_ANSWERED})
 _DROPS = frozenset({ops.STEP_ABANDONED, ops.TIMER_DROPPED, ops.WAIT_CLOSED, ops.CHILD_DROPPED})
 
 
@@ -40,7 +41,7 @@ class SyncRecord:
                 self._open.pop(key, None)
                 self._desk.outcomes[key] = op
                 self.last_key = key
-        elif name == ops.EVENTS_SENT or (name == ops.CHILD_ISSUED and fields["detached"]):
+        elif name in _SENDS or (name == ops.CHILD_ISSUED and fields["detached"]):
             self._desk.sent.add(fields["key"])
         elif name in _OPENS:
             self._open.update((unit.key, unit) for unit in units_of([op]))

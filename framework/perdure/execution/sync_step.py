@@ -12,9 +12,10 @@ from perdure.authoring.retry import Retry
 from perdure.authoring.sending import EventInput
 from perdure.authoring.steps import DEFAULT_OPTIONS, Executor, StepOptions, make_options
 from perdure.core.durations import Duration
-from perdure.execution import asks
-from perdure.execution.asks import ParentClose, Signal
+from perdure.execution import asks, waits
+from perdure.execution.asks import ParentClose
 from perdure.execution.sync_desk import SyncDesk, sync_map
+from perdure.execution.waits import If, Signal
 
 __all__ = ["SyncStep", "SyncStepRunner"]
 
@@ -117,6 +118,7 @@ class SyncStep(SyncStepRunner):
         event: type[V],
         *,
         match: str | None = None,
+        if_: If | None = None,
         timeout: Duration | None = None,
         lookback: Duration | None = None,
     ) -> Received[V] | None: ...
@@ -127,6 +129,7 @@ class SyncStep(SyncStepRunner):
         event: str,
         *,
         match: str | None = None,
+        if_: If | None = None,
         timeout: Duration | None = None,
         lookback: Duration | None = None,
     ) -> Received[dict[str, Any]] | None: ...
@@ -137,20 +140,28 @@ class SyncStep(SyncStepRunner):
         event: str | type[Event],
         *,
         match: str | None = None,
+        if_: If | None = None,
         timeout: Duration | None = None,
         lookback: Duration | None = None,
     ) -> Received[Any] | None:
         """Waits for an event, by name or class; None at the timeout.
 
-        `match` is a path, such as "data.payment_id", at which the event and this run's own must be equal. An event
-        appended after the wait was recorded is never missed; `lookback` matches earlier ones, too.
+        `match` is a path, such as "data.payment_id", at which the event and this run's own must be equal. `if_` asks
+        anything: CEL over `async`, the event that comes, and `event`, this run's own, as in
+        `async.data.order == event.data.id && async.data.cents > 100`; or a predicate in Python, which is given the
+        event that comes, must be quick and say the same whenever it is asked. An equality of `async` finds its waits
+        by a table; what has none is asked of each event of that name. An event of which it cannot be told is passed
+        over, and recorded with the reason. An event appended after the wait was recorded is never missed; `lookback`
+        matches earlier ones, too. Raises UsageError for a condition that cannot be, and for an event of the engine's.
         """
-        pending = asks.ask_event(self._desk, id, event, match, timeout, lookback)
-        return asks.read_event(self._desk.answer(pending), event)
+        pending = waits.ask_event(self._desk, id, event, match, if_, timeout, lookback)
+        return waits.read_event(self._desk.answer(pending), event)
 
     def wait_for_signal(self, id: str, name: str, *, timeout: Duration | None = None) -> Signal | None:  # noqa: A002
         """Waits for a signal sent to this run, also before the wait; None at the timeout."""
-        return asks.read_signal(self._desk.answer(asks.ask_signal(self._desk, id, name, timeout)))
+        return waits.read_signal(
+            self._desk, self._desk.answer(waits.ask_signal(self._desk, id, name, timeout))
+        )
 
     @overload
     def invoke(
@@ -194,6 +205,13 @@ class SyncStep(SyncStepRunner):
     def start(self, id: str, function: Function[Any, Any] | str, data: object = None) -> str:  # noqa: A002
         """Starts another function and does not wait for it: the id of its run."""
         return asks.start_child(self._desk, id, function, data)
+
+    def signal(self, id: str, run_id: str, name: str, data: object = None) -> str:  # noqa: A002
+        """Sends a signal to another run, once, however often this code is run again: its id.
+
+        It does not wait until that run takes it; one that has ended takes none.
+        """
+        return waits.send_signal(self._desk, id, run_id, name, data)
 
     def send_event(self, id: str, events: EventInput | Sequence[EventInput]) -> list[str]:  # noqa: A002
         """Sends events, once, however often this code is run again: their ids, in order."""

@@ -114,7 +114,7 @@ def _as_written(accepted: Iterable[Op]) -> Iterator[Op]:
     """The ops with the sends of each turn first: a body sends and goes on, and waits for what it asks for after."""
     waiting: list[Op] = []
     for op in accepted:
-        if op[0] == ops.EVENTS_SENT or (op[0] == ops.CHILD_ISSUED and op[1]["detached"]):
+        if op[0] in (ops.EVENTS_SENT, ops.SIGNAL_SENT) or (op[0] == ops.CHILD_ISSUED and op[1]["detached"]):
             yield op
         elif op[0] in ops.CONSEQUENCES:
             waiting.append(op)
@@ -156,6 +156,12 @@ def _child_issued(steps: Steps, body: Body, time: int) -> None:
 def _sent(steps: Steps, body: Body, time: int) -> None:
     output = [event["id"] for event in body["events"]]
     steps[body["key"]] = StepView(body["key"], "send", "completed", began=time, ended=time, output=output)
+
+
+def _signalled(steps: Steps, body: Body, time: int) -> None:
+    steps[body["key"]] = StepView(
+        body["key"], "send", "completed", began=time, ended=time, output=body["command"]
+    )
 
 
 def _close(steps: Steps, body: Body, time: int, status: StepStatus) -> StepView | None:
@@ -235,6 +241,7 @@ _OPS: dict[str, Callable[[Steps, Body, int], None]] = {
     ops.WAIT_OPENED: _wait_opened,
     ops.CHILD_ISSUED: _child_issued,
     ops.EVENTS_SENT: _sent,
+    ops.SIGNAL_SENT: _signalled,
     ops.STEP_DONE: _step_done,
     ops.STEP_FAILED: _step_failed,
     ops.ATTEMPT_FAILED: _attempt_failed,

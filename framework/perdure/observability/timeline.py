@@ -198,6 +198,7 @@ _OPS: dict[str, Callable[[Timeline, Body], Sequence[Mark]]] = {
     ops.WAIT_OPENED: _wait_opened,
     ops.CHILD_ISSUED: _child_issued,
     ops.EVENTS_SENT: _events_sent,
+    ops.SIGNAL_SENT: _events_sent,
     ops.ATTEMPT_FAILED: _attempt_failed,
     ops.STEP_DONE: _step_done,
     ops.STEP_FAILED: _step_failed,

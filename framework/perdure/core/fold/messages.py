@@ -108,11 +108,10 @@ def _offered(state: PartitionState, run: Run, pending: Pending, item: Item, ther
     key, event_id, time = item.body["key"], item.body["event"]["id"], item.body["time"]
     if event_id in run.seen:
         run.seen[event_id] = max(run.seen[event_id], time)
-    elif pending.behind or any(i.body["key"] == key for i in there):
+    elif any(i.body["key"] == key for i in there) or event_id in pending.passed:
         return
-    elif len(run.inbox) >= state.limits.inbox_max:
+    elif pending.behind or len(run.inbox) >= state.limits.inbox_max:
         pending.behind = True
-        pending.since = max(pending.since, time)
     else:
         _to_inbox(state, run, item)
 

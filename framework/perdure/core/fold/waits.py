@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from perdure.core import effects
@@ -81,14 +82,22 @@ def _taken_from_others(state: PartitionState, run: Run, event_id: str) -> None:
 
 
 def event_passed(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
+    """The wait goes on. When it fell behind, it is offered again what its run had no room for."""
     key, event_id = body["key"], body["event"]
-    run.inbox = [
-        i
-        for i in run.inbox
-        if i.name != EVENT_MATCHED or i.body["key"] != key or i.body["event"]["id"] != event_id
-    ]
+    mine = [i for i in run.inbox if i.name == EVENT_MATCHED and i.body["key"] == key]
+    gone = [i for i in mine if i.body["event"]["id"] == event_id]
+    if gone:
+        run.inbox = [item for item in run.inbox if item not in gone]
     pending = run.pending.get(key)
-    if pending is not None and pending.behind and not any(i.body.get("key") == key for i in run.inbox):
+    if pending is None or not (pending.behind or pending.passed):
+        return
+    pending.passed.update((event_id, item.body["time"]) for item in gone)
+    if len(pending.passed) > state.limits.passed_events_max:
+        oldest = list(islice(pending.passed.items(), len(pending.passed) // 2))
+        for known, _ in oldest:
+            del pending.passed[known]
+        pending.since = max(pending.since, min(time for _, time in oldest))
+    if pending.behind and len(mine) == len(gone):
         pending.behind = False
         subscribe(state, run, key, scan=False)
 
@@ -147,6 +156,7 @@ def subscribe(state: PartitionState, run: Run, key: str, *, scan: bool) -> None:
     waiting = ((i.body["event"]["id"], i.body["time"]) for i in run.inbox if i.name == EVENT_MATCHED)
     seen = dict.fromkeys(i for i, time in (*run.seen.items(), *waiting) if time >= pending.since)
     stays = pending.condition is not None
+    seen.update(dict.fromkeys(pending.passed))
     body |= {"since": pending.since, "seen": list(seen), "scan": scan, "stays": stays}
     channels.to_cell_of(state, "perdure.Subscribe", body)
 
