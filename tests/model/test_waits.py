@@ -124,12 +124,12 @@ def test_A2_planted_waits_that_go_on_from_another_waits_event_are_caught():
 def test_A2_planted_waits_that_are_told_an_event_is_taken_and_never_hear_of_it_again_are_caught(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    from perdure.core.fold import runs
+    from perdure.core.fold import waits
 
     def clear(_state: Any, run: Any, key: str, _given: str | None) -> None:
         run.inbox = [item for item in run.inbox if item.body.get("key") != key]
 
-    monkeypatch.setattr(runs, "_clear_inbox", clear)
+    monkeypatch.setattr(waits, "_clear_inbox", clear)
     found = Waits(SIDE_BY_SIDE).model().explore(60_000)
     assert "missed it" in str(found)
 
