@@ -43,8 +43,16 @@ from perdure.execution.sync_context import SyncContext, SyncFailureContext
 from perdure.execution.waits import Signal
 from perdure.index.reader import Skip
 from perdure.index.views import RunView, StepView
+from perdure.payloads.aesgcm import AesGcm
+from perdure.payloads.chain import PayloadCodec
+from perdure.payloads.folder import FolderStore
+from perdure.payloads.objects import ObjectStore
+from perdure.payloads.settings import Payloads
+from perdure.payloads.store import PayloadStore
+from perdure.payloads.zstd import Zstd
 
 __all__ = [
+    "AesGcm",
     "App",
     "AppendFailed",
     "CancelOn",
@@ -54,6 +62,7 @@ __all__ = [
     "EntryTooLarge",
     "Event",
     "FailureContext",
+    "FolderStore",
     "Function",
     "FunctionOptions",
     "Handle",
@@ -64,12 +73,16 @@ __all__ = [
     "LogError",
     "NonDeterminismError",
     "NonRetriableError",
+    "ObjectStore",
+    "PayloadCodec",
     "PayloadDamaged",
     "PayloadError",
     "PayloadLocked",
     "PayloadMissing",
+    "PayloadStore",
     "PayloadStoreError",
     "PayloadTooLarge",
+    "Payloads",
     "PerdureError",
     "Received",
     "Retry",
@@ -91,6 +104,7 @@ __all__ = [
     "Timeouts",
     "Trigger",
     "UsageError",
+    "Zstd",
     "current_step",
     "step",
 ]

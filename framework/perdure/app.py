@@ -24,7 +24,7 @@ from perdure.client.client import Client
 from perdure.client.connections import Connections
 from perdure.client.handle import Handle
 from perdure.client.subjects import Subjects, check
-from perdure.config import log_url, schema_registry
+from perdure.config import log_url, payload_vault, schema_registry
 from perdure.core import ids
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.ops import EventData
@@ -41,6 +41,7 @@ from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
+from perdure.payloads.settings import Payloads
 from perdure.steering.runs import Runs
 from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
@@ -73,15 +74,24 @@ class App:
 
     `name` names the journal; apps on one log share events and nothing else. `log` is a URL (`sqlite:///path`,
     `memory:`), else `PERDURE_LOG`, else `.perdure/log.db` at the project's root. Nothing is opened before it is needed.
+    `payloads` says how values are compressed, encrypted and stored.
     """
 
-    def __init__(self, name: str, *, log: str | Log | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        log: str | Log | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        payloads: Payloads | None = None,
+    ) -> None:
         if not name or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
             raise UsageError(
                 f"an app's name is of letters, digits, - and _, such as App('shop'), not {name!r}"
             )
         self.name = name
         self.limits = limits
+        self.payloads = payloads
         self.clock: Clock = SystemClock()
         self.functions = Registry()
         self.observers: list[Observer] = []
@@ -254,7 +264,10 @@ class App:
         connection = await self._connect().get()
         observers = Observers([*self.observers, RunLogging(), *tracing(self.name)])
         steps = LocalSteps(
-            slots=terms.slots, limits=self.limits, around=observers.around, blocked_s=terms.blocked_after
+            slots=terms.slots,
+            limits=connection.client.vault.limits,
+            around=observers.around,
+            blocked_s=terms.blocked_after,
         )
         services = Services(
             log=connection.log,
@@ -264,6 +277,7 @@ class App:
             limits=self.limits,
             observers=observers,
             entropy=os.urandom,
+            sealing=connection.client.vault,
             schemas=schemas,
             strict=terms.strict,
         )
@@ -351,5 +365,9 @@ class App:
             log = (
                 self._log if self._log is not None and not isinstance(self._log, str) else log_url(self._log)
             )
-            self._connections = Connections(self.name, log, limits=self.limits)
+            self._connections = self.connections(log)
         return self._connections
+
+    def connections(self, log: str | Log) -> Connections:
+        """What leads to a log, for this app; nothing is opened yet. For `borrowed`."""
+        return Connections(self.name, log, vault=payload_vault(self.payloads, self.name, log, self.limits))

@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.errors import UsageError
+from perdure.payloads.settings import Payloads, vault_of
+from perdure.payloads.vault import Vault
 
 if TYPE_CHECKING:
     from perdure.logs.kafka.registry import SchemaRegistry
@@ -24,6 +28,12 @@ class Settings(BaseSettings):
 
     log: str | None = None
     """`PERDURE_LOG`: the log's URL."""
+    payload_store: str | None = None
+    """`PERDURE_PAYLOAD_STORE`: where large results are kept, as a folder or a URL."""
+    payload_keys: SecretStr | None = None
+    """`PERDURE_PAYLOAD_KEYS`: `id:base64,id:base64`, the current key first; values are encrypted then."""
+    payload_compression: str | None = None
+    """`PERDURE_PAYLOAD_COMPRESSION`: `zstd` or `none`."""
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -44,6 +54,24 @@ def log_url(explicit: str | None = None) -> str:
         return explicit
     configured = Settings().log
     return configured or f"sqlite:///{project_root() / EMBEDDED}"
+
+
+def payload_vault(payloads: Payloads | None, app: str, log: object, limits: Limits = DEFAULT_LIMITS) -> Vault:
+    """What an app does with its payloads: as it says itself, and as `PERDURE_PAYLOAD_…` do. Raises UsageError.
+
+    Commands that know no app's code go by the environment alone.
+    """
+    found = Settings()
+    keys = None if found.payload_keys is None else found.payload_keys.get_secret_value()
+    return vault_of(
+        payloads,
+        app=app,
+        log=log,
+        limits=limits,
+        store=found.payload_store,
+        keys=keys,
+        compression=found.payload_compression,
+    )
 
 
 def schema_registry() -> SchemaRegistry | None:

@@ -21,6 +21,7 @@ from perdure import (
     SyncContext,
     UsageError,
 )
+from perdure.core.limits import Limits
 from perdure.testing import environment
 from tests.engine.going_on import app, double, failed_with, goes_on, nested, run_body
 from tests.house.sources import ROOT
@@ -52,7 +53,7 @@ RESULTS: list[tuple[Callable[[], Any], type[PerdureError], str]] = [
     (unannotated, EncodingError, "annotate the return type of"),
     (annotated, EncodingError, "the annotation says int"),
     (not_a_number, EncodingError, "use None or a string"),
-    (large, PayloadTooLarge, "return where it is"),
+    (large, PayloadTooLarge, "stored_payload_bytes_max = 400,000; store it elsewhere"),
     (deep, EncodingError, "flatten it"),
     (lambda: object(), EncodingError, "a lambda has no return type"),
 ]
@@ -66,7 +67,7 @@ async def test_a_result_that_cannot_be_recorded_is_final(
     async def body(ctx: Context) -> None:
         await ctx.step.options(retries=5).run("bad", fn)
 
-    run = await run_body(body)
+    run = await run_body(body, Limits(stored_payload_bytes_max=400_000))
     failed_with(run, kind, words)
     assert run.step("bad").attempts == 1
 
@@ -84,7 +85,8 @@ async def test_a_result_of_a_function_that_cannot_be_recorded_fails_the_run() ->
 
     failed_with(await run_body(thing), EncodingError, "a value of type object is not JSON")
     failed_with(await run_body(surrogate), EncodingError, "lone surrogate")
-    failed_with(await run_body(large_too), PayloadTooLarge, "store it elsewhere")
+    small = Limits(stored_payload_bytes_max=400_000)
+    failed_with(await run_body(large_too, small), PayloadTooLarge, "store it elsewhere")
 
 
 class Unkind(Exception):

@@ -37,7 +37,7 @@ def test_a_result_that_is_too_large_fails_the_run() -> None:
     async def body(ctx: Context) -> str:
         return "x" * 2_000
 
-    run = Driver(body, limits=Limits(payload_bytes_max=1_000))
+    run = Driver(body, limits=Limits(payload_bytes_max=1_000, stored_payload_bytes_max=0))
     assert run.result == "perdure.errors.PayloadTooLarge"
 
 

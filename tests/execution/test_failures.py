@@ -215,7 +215,7 @@ def test_a_result() -> None:
     [("three", "perdure.errors.EncodingError"), (10**2_000, "perdure.errors.PayloadTooLarge")],
 )
 def test_a_result_that_cannot_be_recorded_is_final(value: Any, kind: str) -> None:
-    outcome = returned(attempt(), value, 1, Limits(payload_bytes_max=1_000))
+    outcome = returned(attempt(), value, 1, Limits(payload_bytes_max=1_000, stored_payload_bytes_max=0))
     assert outcome.failure is not None
     assert (outcome.result, outcome.failure["type"], outcome.final) == (None, kind, True)
 
@@ -297,7 +297,7 @@ def test_B8_another_type_error_is_the_steps_own(fn: Any, args: Any) -> None:
 
 
 def test_B8_an_error_of_perdure_has_no_traceback_of_perdure_alone() -> None:
-    outcome = returned(attempt(), 10**2_000, 1, Limits(payload_bytes_max=1_000))
+    outcome = returned(attempt(), 10**2_000, 1, Limits(payload_bytes_max=1_000, stored_payload_bytes_max=0))
     assert outcome.failure is not None
     assert outcome.failure["traceback"].startswith(
         "perdure.errors.PayloadTooLarge: the result of step 'a' has 2,001"

@@ -178,7 +178,7 @@ async def test_heartbeats_and_their_details_come_from_there(steps: LocalSteps) -
 
 async def test_limits_hold_there_and_closing_ends_a_process_that_hangs(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    small = LocalSteps(processes_max=2, limits=Limits(payload_bytes_max=1))
+    small = LocalSteps(processes_max=2, limits=Limits(payload_bytes_max=1, stored_payload_bytes_max=0))
     too_large = await outcome(small, functions.double, 21, executor="process")
     assert isinstance(too_large.exception, PayloadTooLarge)
     hanging = begin(small, functions.sleep_beside, str(pids), executor="process")

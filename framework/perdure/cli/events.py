@@ -146,13 +146,14 @@ async def _sent(
     from perdure.authoring.sending import to_event
     from perdure.cli.listening import unheard
     from perdure.cli.loading import load, place_of
-    from perdure.cli.places import client_of, opened, url_of
+    from perdure.cli.places import client_of, opened, url_of, vault_at
     from perdure.engine.clock import SystemClock
 
     loaded = None if place is None else load(place_of(place))
     url = url_of(log) if log is not None or loaded is None else loaded.log
     event = name if loaded is None else _typed(loaded, name, data)
-    async with opened(url, make=True) as known, client_of(known) as client:
+    vault = vault_at(url) if loaded is None else loaded.connections(url).vault
+    async with opened(url, make=True) as known, client_of(known, vault) as client:
         made = to_event(
             event,
             data if event is name else None,
@@ -264,8 +265,9 @@ def _list_skipped(log: str | None, after: int, limit: int, now: int, *, json: bo
 
 
 async def _read(log: str | None, name: str | None, after: int, limit: int) -> list[tuple[int, EventData]]:
-    from perdure.cli.places import opened
+    from perdure.cli.places import opened, vault_at
     from perdure.core.routing import matches
+    from perdure.index.opening import Reading
 
     found: list[tuple[int, EventData]] = []
     async with opened(log) as known:
@@ -273,7 +275,8 @@ async def _read(log: str | None, name: str | None, after: int, limit: int) -> li
             mine = await _of_partition(known, partition, after)
             found += [(ts, event) for ts, event in mine if name is None or matches(name, event["name"])]
     found.sort(key=lambda entry: entry[0], reverse=True)
-    return found[:limit]
+    reading = Reading(vault_at(log))
+    return [(ts, reading.event(event)) for ts, event in found[:limit]]
 
 
 async def _of_partition(log: Log, partition: int, after: int) -> list[tuple[int, EventData]]:

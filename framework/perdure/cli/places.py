@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from perdure.client.client import Client
     from perdure.index.reader import JournalReader
     from perdure.logs import Log
+    from perdure.payloads.vault import Vault
 
 
 def url_of(given: str | None) -> str:
@@ -38,6 +39,13 @@ def shown_log(url: str) -> str:
     if file is not None:
         return str(file)
     return f"{url} (gone with this process)" if url.startswith("memory:") else url
+
+
+def vault_at(given: str | None) -> Vault:
+    """What a command does with payloads: the environment says it, since it knows no app's code."""
+    from perdure.config import payload_vault
+
+    return payload_vault(None, "", url_of(given))
 
 
 def refuse_memory(url: str) -> None:
@@ -71,22 +79,23 @@ async def opened(given: str | None, *, make: bool = False) -> AsyncGenerator[Log
 @asynccontextmanager
 async def read_log(given: str | None) -> AsyncGenerator[JournalReader]:
     """The journal of a log, folded up to its present end."""
+    from perdure.index.opening import Reading
     from perdure.index.reader import JournalReader
 
     async with opened(given) as log:
-        reader = JournalReader(log)
+        reader = JournalReader(log, reading=Reading(vault_at(given)))
         await reader.read()
         yield reader
 
 
 @asynccontextmanager
-async def client_of(log: Log) -> AsyncGenerator[Client]:
+async def client_of(log: Log, vault: Vault) -> AsyncGenerator[Client]:
     """A client on an open log."""
     import os
 
     from perdure.client.client import Client
 
-    client = Client(log, os.urandom)
+    client = Client(log, os.urandom, vault)
     await client.open()
     try:
         yield client

@@ -14,7 +14,6 @@ from perdure.authoring.functions import Function
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import counted, duration, error_line
-from perdure.client.connections import Connections
 from perdure.engine.engine import Engine
 from perdure.observability.exporting import SeldomEach, exporting
 from perdure.observability.names import RUN_LOGGER
@@ -53,7 +52,7 @@ async def serving(
         stack.enter_context(_warnings(printer))
         await stack.enter_async_context(exporting(app.name))
         if how.log is not None:
-            stack.enter_context(app.borrowed(Connections(app.name, how.log), app.clock))
+            stack.enter_context(app.borrowed(app.connections(how.log), app.clock))
         app.observers.append(live)
         stack.callback(app.observers.remove, live)
         tasks: list[asyncio.Task[None]] = []

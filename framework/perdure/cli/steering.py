@@ -76,7 +76,6 @@ async def _started(
     from perdure.cli.events import fitted
     from perdure.cli.loading import load, place_of
     from perdure.cli.places import refuse_memory, url_of
-    from perdure.client.connections import Connections
 
     app = load(place_of(place))
     function = app.functions.resolve(function_id)
@@ -84,7 +83,7 @@ async def _started(
     refuse_memory(url)
     model = event_model(function, INVOKED)
     event = data if model is None else fitted(model, data, f"function {function_id!r}")
-    with app.borrowed(Connections(app.name, url), app.clock):
+    with app.borrowed(app.connections(url), app.clock):
         try:
             return url, (await app.start(function, event, id=id)).run_id
         finally:
@@ -252,13 +251,13 @@ async def _steered(
 ) -> Outcome:
     from perdure.authoring.payloads import codec_of
     from perdure.cli.history import find_run
-    from perdure.cli.places import client_of, opened
+    from perdure.cli.places import client_of, opened, vault_at
     from perdure.client.handle import Handle
     from perdure.core.limits import DEFAULT_LIMITS
     from perdure.errors import PerdureError
     from perdure.index.reader import JournalReader
 
-    async with opened(log) as known, client_of(known) as client:
+    async with opened(log) as known, client_of(known, vault_at(log)) as client:
         reader = JournalReader(known)
         await reader.read()
         run = find_run(reader, text)

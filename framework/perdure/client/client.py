@@ -12,13 +12,15 @@ from weakref import WeakValueDictionary
 
 from perdure.client.ends import ASK_AGAIN_S, End, Reply
 from perdure.client.pace import Pace
+from perdure.client.wire import headers_of, opened, sealed_command
 from perdure.core import codec, ids, routing
-from perdure.core.facts import EVENTS_ROUTED, KIND, TRACE
-from perdure.core.limits import DEFAULT_LIMITS
+from perdure.core.facts import EVENTS_ROUTED, KIND
 from perdure.core.ops import EventData
 from perdure.errors import AppendFailed, LogError, PerdureError, RunNotFound
 from perdure.logs.contract import REPLIES_PARTITIONS, Entry, Follower, Log, LogFull, Producer, Topic
 from perdure.observability.identity import traced
+from perdure.payloads.records import seal_event
+from perdure.payloads.vault import Vault
 
 LOOK_EVERY_S = 0.5
 """How often a client looks whom to ask again: one timer for all who wait, since a timer for each is dear."""
@@ -42,13 +44,9 @@ class _Late(AppendFailed):
 class Client:
     """Made on an event loop, used on it."""
 
-    def __init__(
-        self,
-        log: Log,
-        entropy: Callable[[int], bytes],
-        events_waiting_max: int = DEFAULT_LIMITS.events_waiting_max,
-    ) -> None:
+    def __init__(self, log: Log, entropy: Callable[[int], bytes], vault: Vault | None = None) -> None:
         self.log = log
+        self.vault = vault or Vault()
         self.id = entropy(10).hex()
         self._made = int.from_bytes(entropy(2), "big")
         """Counts what was made here."""
@@ -68,7 +66,7 @@ class Client:
         """Appends that are perhaps not acknowledged, and until when they have to be; the oldest first."""
         self._looking: asyncio.TimerHandle | None = None
         self._asking: set[asyncio.Task[None]] = set()
-        self._pace = Pace(self._routed, events_waiting_max)
+        self._pace = Pace(self._routed, self.vault.limits.events_waiting_max)
 
     # ------------------------------------------------------------------ appending
 
@@ -142,7 +140,7 @@ class Client:
     async def send(self, events: Sequence[EventData]) -> None:
         """Appends events; returns when all of them are durable. They carry the trace that is current here."""
         partitions = self.log.generations[0]
-        events = traced(events)
+        events = [seal_event(self.vault, event) for event in traced(events)]
         appends = [self._send(event, routing.event_partition(event["key"], partitions)) for event in events]
         if len(appends) == 1:
             await appends[0]
@@ -158,7 +156,7 @@ class Client:
         try:
             value = codec.encode("Event", event)
             offset = await self._append(
-                Topic.EVENTS, partition, value, event["key"], _headers("Event", event)
+                Topic.EVENTS, partition, value, event["key"], headers_of("Event", event)
             )
         finally:
             self._pace.left(partition, offset)
@@ -201,7 +199,12 @@ class Client:
     ) -> None:
         if not run_id.isprintable():
             raise RunNotFound(f"no run can have the id {run_id!r:.80}")
-        command = {"id": command_id, "run": run_id, "client": client, "body": (f"perdure.{name}", body)}
+        command = {
+            "id": command_id,
+            "run": run_id,
+            "client": client,
+            "body": (f"perdure.{name}", sealed_command(self.vault, body)),
+        }
         partition = routing.run_partition(run_id, self.log.generations[0])
         if partition >= self.log.partitions:
             await self.log.refresh()  # it may have grown since it was opened
@@ -218,7 +221,7 @@ class Client:
         (event,) = traced((event,))
         body = {"function": function, "event": event, "tags": tags}
         try:
-            await self._command(run_id, "StartRun", body, end.command, self.id, _headers("Command", event))
+            await self._command(run_id, "StartRun", body, end.command, self.id, headers_of("Command", event))
         except BaseException:
             if known is None and not end.waiters:
                 self._forget_end(run_id, end)
@@ -231,7 +234,7 @@ class Client:
 
         Raises RunNotFound, or TimeoutError when no owner answers in time.
         """
-        return _known(await self._asked(run_id, value, timeout_s))
+        return await opened(self.vault, await self._asked(run_id, value, timeout_s))
 
     async def _asked(self, run_id: str, value: str | None, timeout_s: float | None) -> Reply:
         self._listen()
@@ -251,7 +254,7 @@ class Client:
     async def end_of(self, run_id: str, started: End | None) -> Reply:
         """The answer at a run's end. `started` is what its start returned, when this client started it."""
         if started is not None and started.answer.done():
-            return _known(started.answer.result())
+            return await opened(self.vault, started.answer.result())
         self._listen()
         end = self._ends.get(run_id) or self._await_end(run_id)
         loop = asyncio.get_running_loop()
@@ -265,7 +268,7 @@ class Client:
                     await self._ask_for_end(run_id, end)
             if not end.answer.done():
                 await waiter
-            return _known(end.answer.result())
+            return await opened(self.vault, end.answer.result())
         finally:
             end.waiters.remove(waiter)
             if not end.waiters:
@@ -378,18 +381,3 @@ class Client:
         self._waiting.clear()
         self._ends.clear()
         self._awaited.clear()
-
-
-def _headers(kind: str, event: EventData) -> Mapping[str, bytes]:
-    headers = {KIND: kind.encode()}
-    if event["trace"] is not None:
-        headers[TRACE] = event["trace"].encode()
-    return headers
-
-
-def _known(reply: Reply) -> Reply:
-    if not reply["status"]:
-        raise RunNotFound(
-            f"no run {reply['run']!r} is known: it never started, or it ended and its result is not kept any more"
-        )
-    return reply

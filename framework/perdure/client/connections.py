@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from perdure.client.client import Client
 from perdure.core.facts import APP
-from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.errors import UsageError
 from perdure.logs import open_log
 from perdure.logs.contract import Log, Topic
+from perdure.payloads.vault import Vault
 
 T = TypeVar("T")
 Entropy = Callable[[int], bytes]
@@ -35,12 +35,13 @@ class Connections:
     """The connections of one app in this process."""
 
     def __init__(
-        self, app: str, log: str | Log, entropy: Entropy = os.urandom, limits: Limits = DEFAULT_LIMITS
+        self, app: str, log: str | Log, entropy: Entropy = os.urandom, *, vault: Vault | None = None
     ) -> None:
         self._app = app
         self._log = log
         self._entropy = entropy
-        self._limits = limits
+        self.vault = vault or Vault()
+        """What the app does with its payloads."""
         self._open: dict[asyncio.AbstractEventLoop, asyncio.Task[Connection]] = {}
         self._portal: Portal | None = None
 
@@ -68,7 +69,7 @@ class Connections:
     async def _connect(self) -> Connection:
         log = open_log(self._log, self._app) if isinstance(self._log, str) else self._log
         await log.open()
-        client = Client(log, self._entropy, self._limits.events_waiting_max)
+        client = Client(log, self._entropy, self.vault)
         try:
             await self._check_app(log)
             await client.open()

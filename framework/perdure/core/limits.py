@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from perdure.errors import PayloadTooLarge
+
 KB = 1024
 MB = 1024 * 1024
 SECOND_US = 1_000_000
@@ -149,6 +151,21 @@ class Limits:
     takeovers_alone_max: int = 3
     """A step that was alone in flight when its worker died this often is failed; so is a run that was woken alone (A8).
     """
+
+    def fault(self, what: str, size: int) -> PayloadTooLarge | None:
+        """The error of a value that is too large even for the store of payloads, where there is one."""
+        if size <= max(self.payload_bytes_max, self.stored_payload_bytes_max):
+            return None
+        if self.stored_payload_bytes_max:
+            return PayloadTooLarge(
+                f"{what} has {size:,} bytes of JSON, more than Limits.stored_payload_bytes_max = "
+                f"{self.stored_payload_bytes_max:,}; store it elsewhere, and hand on where it is"
+            )
+        return PayloadTooLarge(
+            f"{what} has {size:,} bytes of JSON, more than Limits.payload_bytes_max = {self.payload_bytes_max:,}; "
+            "store it elsewhere, and hand on where it is, or give this app a store of payloads: "
+            "App(payloads=Payloads(store=...))"
+        )
 
     def folded(self) -> dict[str, int]:
         """What of this stands in the log."""

@@ -14,8 +14,10 @@ from perdure.core.ops import EventData
 from perdure.engine.pauses import SHORT_US, jittered
 from perdure.engine.schemas import Schemas
 from perdure.engine.services import Services
-from perdure.errors import EncodingError, InvalidEvent
+from perdure.errors import EncodingError, InvalidEvent, PayloadError
 from perdure.logs.contract import Entry, damage_of
+from perdure.payloads.records import Opener, seal_event
+from perdure.payloads.vault import Vault
 
 __all__ = ["ENVELOPE_BYTES_MAX", "Arrivals", "incoming"]
 
@@ -82,7 +84,9 @@ class Arrivals:
             self._let_through(held)
 
 
-def incoming(entry: Entry, partition: int, limits: Limits, app: str, schemas: Schemas) -> Incoming:
+def incoming(
+    entry: Entry, partition: int, limits: Limits, app: str, schemas: Schemas, vault: Vault
+) -> Incoming:
     """An entry of this partition of the events topic. What cannot be read has no event, and the reason.
 
     Events that another app sent from a run have ids that derive from that run's, whose like may be here too (A12).
@@ -92,20 +96,22 @@ def incoming(entry: Entry, partition: int, limits: Limits, app: str, schemas: Sc
     redriven = unpack_redriven(entry.headers.get(REDRIVEN))
     if redriven is not None and redriven.app != app:
         return Incoming(entry.offset, entry.ts, None, None, len(entry.value))
-    event, reason = None, ""
+    event, plain, reason = None, None, ""
     # The time is in it, since a topic made anew begins at 0 again.
     place = (partition, entry.offset, entry.ts) if redriven is None else redriven[1:]
     try:
         event = _event(entry, place, limits, schemas, internal=channel is not None)
-    except (EncodingError, InvalidEvent) as error:
-        reason = str(error)
+        plain = Opener(vault).event(event)
+        event = seal_event(vault, event)
+    except (EncodingError, InvalidEvent, PayloadError) as error:
+        event, reason = None, str(error)
     if event is not None and channel is not None:
         sender = channel[0].rpartition("/")[0]
         if sender != app:
             event["id"] = f"{sender}/{event['id']}"
     if redriven is not None:
         channel = None  # its number in the channel was counted when it was buried
-    return Incoming(entry.offset, entry.ts, event, channel, len(entry.value), reason)
+    return Incoming(entry.offset, entry.ts, event, channel, len(entry.value), reason, plain)
 
 
 def _event(

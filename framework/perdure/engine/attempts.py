@@ -12,10 +12,12 @@ from perdure.core.state import STILL, Pending, Run
 from perdure.engine import suspects
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident, Running, Step
-from perdure.errors import StepError
+from perdure.engine.storing import Storing
+from perdure.errors import PerdureError, StepError
 from perdure.execution.failures import failure_of
 from perdure.execution.model import StepAsk
 from perdure.execution.ports import Attempt, Outcome
+from perdure.payloads.records import Sealer, seal_failure
 
 UNKNOWN: Failure = {
     "type": "perdure.Unknown",
@@ -30,6 +32,8 @@ class Attempts:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._services = driver.services
+        self._vault = driver.services.vault
+        self._storing = Storing(driver)
 
     # ------------------------------------------------------------------ starting
 
@@ -156,13 +160,35 @@ class Attempts:
     def _finished(self, resident: Resident, ask: StepAsk, number: int, outcome: Outcome) -> None:
         self._services.running -= 1
         self._services.suspects.finished(resident.run_id, ask.key)
+        data = outcome.result
+        if data is None or len(data) <= self._vault.plain_max or resident.dead:
+            self._landed(resident, ask, number, outcome)
+            return
+
+        def stored(found: bytes | PerdureError) -> None:
+            if isinstance(found, bytes):
+                self._landed(resident, ask, number, outcome, found)
+            else:
+                resident.running.pop(ask.key, None)
+                self._driver.park(resident, found)
+
+        self._storing.result(resident, data, f"the result of step {ask.step_id!r}", stored)
+
+    def _landed(
+        self, resident: Resident, ask: StepAsk, number: int, outcome: Outcome, recorded: bytes | None = None
+    ) -> None:
+        """An attempt is over; `recorded` is what a record holds for its result, when that is not the result itself."""
         running = resident.running.pop(ask.key, None)
         if resident.dead or running is None or not self._driver.life.acting:
             return
         if running.abandoned or resident.execution.ended or not resident.execution.awaits(ask.key):
             self._driver.end_if_quiet(resident)
             return
-        op = self._outcome_op(resident, ask, number, outcome)
+        given = op = self._outcome_op(resident, ask, number, outcome)
+        if recorded is not None:
+            op = op[0], {**op[1], "result": recorded}
+        elif outcome.failure is not None:
+            op = Sealer(self._vault).op(op)
         if op[0] == ops.ATTEMPT_FAILED:
             resident.attempts[ask.key] = number
             resident.turns.append(
@@ -174,7 +200,7 @@ class Attempts:
         if op[0] == ops.STEP_FAILED and not outcome.final and self.policy(resident, ask).then == "pause":
             self._pause(resident, ask, op)
             return
-        self._driver.release(resident, op)
+        self._driver.release(resident, op, given)
 
     def _pause(self, resident: Resident, ask: StepAsk, failed: Op) -> None:
         """Out of attempts, and the policy wants a person: the run is parked, and a resume gives one more attempt."""
@@ -217,7 +243,7 @@ class Attempts:
             return None
         resident.attempts[ids.BODY] = number
         body = {"key": ids.BODY, "attempt": number, "took": 0, "time": time, "retry_at": time + delay}
-        return ops.ATTEMPT_FAILED, body | {"error": failure_of(error)}
+        return ops.ATTEMPT_FAILED, body | {"error": seal_failure(self._vault, failure_of(error))}
 
     def _delay(
         self, resident: Resident, ask: StepAsk, number: int, time: int, outcome: Outcome

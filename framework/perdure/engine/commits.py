@@ -14,6 +14,7 @@ from perdure.engine.resident import Resident, Step
 from perdure.errors import EncodingError, EntryTooLarge, LogError, PayloadTooLarge, PerdureError, UsageError
 from perdure.execution.execution import PYTHON
 from perdure.execution.failures import failure_of
+from perdure.payloads.records import seal_failure
 
 ENTRY_SLACK = 16 * 1024
 
@@ -201,7 +202,8 @@ class Commits:
         """The end of a run that its code did not bring about, with the handler that it starts."""
         function = self._services.functions.get(run.function)
         handler = function.on_failure.id if function is not None and function.on_failure is not None else None
-        return ops.RUN_FAILED, {"time": time, "error": failure_of(error), "handler": handler}
+        failure = seal_failure(self._services.vault, failure_of(error))
+        return ops.RUN_FAILED, {"time": time, "error": failure, "handler": handler}
 
     def plain_commit(self, run: Run, changes: list[Op]) -> None:
         """A commit of a run that has no coroutine in memory."""

@@ -10,6 +10,7 @@ from perdure.core.state import PartitionState, Run
 from perdure.engine.life import Life
 from perdure.engine.resident import Resident, Step
 from perdure.engine.services import Services
+from perdure.errors import PerdureError
 from perdure.execution.model import Turn
 
 
@@ -50,8 +51,16 @@ class Driver(Protocol):
         """The time of the next release (µs)."""
         ...
 
-    def release(self, resident: Resident, op: Op) -> None:
-        """Gives one op to the body and books what it did."""
+    def release(self, resident: Resident, op: Op, given: Op | None = None) -> None:
+        """Gives one op to the body and books what it did. `given` is the op with its payloads opened."""
+        ...
+
+    def turned(self, resident: Resident, opening: Op | None, turn: Turn) -> None:
+        """Books a turn of the body, in the form in which a record holds it."""
+        ...
+
+    def park(self, resident: Resident, error: PerdureError, opening: Op | None = None) -> None:
+        """The body cannot go on here: the run is parked, visible, and waits for a person or other code."""
         ...
 
     def compute(self, resident: Resident, opening: Op | None, turn: Callable[[], Turn]) -> None:

@@ -11,6 +11,7 @@ from perdure.core.ops import Op
 from perdure.core.state import STILL, Item, Run
 from perdure.engine import judging
 from perdure.engine.driver import Driver
+from perdure.engine.opening import give
 from perdure.engine.resident import Resident
 
 
@@ -24,7 +25,7 @@ def deliver(driver: Driver, run: Run, resident: Resident) -> None:
         op = _RELEASES[item.name](driver, run, resident, item)
         if op is not None:
             resident.delivered.add(item)
-            driver.release(resident, op)
+            give(driver, resident, op)
 
 
 def without_body(driver: Driver, run: Run, resident: Resident | None) -> bool:

@@ -19,6 +19,14 @@ OP_BYTES = 64
 
 
 @dataclass(slots=True)
+class Opened:
+    """A run's record as its body sees it: with its payloads opened."""
+
+    event: EventData
+    history: list[Sequence[Op]]
+
+
+@dataclass(slots=True)
 class Step:
     """A turn of the body: the op that opened it and everything that followed from it."""
 
@@ -46,7 +54,7 @@ class Resident:
 
     __slots__ = (
         "attempts", "busy", "careful", "dead", "delivered", "end", "ended", "execution", "function", "in_flight",
-        "missed", "queue", "run_id", "running", "time", "turns",
+        "missed", "paused", "queue", "run_id", "running", "time", "turns",
     )  # fmt: skip
 
     def __init__(self, run_id: str, function: Function[Any, Any], execution: AnyExecution, time: int) -> None:
@@ -67,8 +75,10 @@ class Resident:
         """Its body takes nothing more: it has ended, or is parked."""
         self.busy = False
         """A turn of a `def` body computes in a thread."""
-        self.queue: deque[Op] = deque()
-        """Releases that wait for it."""
+        self.paused = False
+        """It waits for a store of payloads that cannot be reached; only time can bring it on."""
+        self.queue: deque[tuple[Op, Op]] = deque()
+        """Releases that wait for it: as recorded, and as given to the body."""
         self.missed: list[tuple[str, int]] = []
         """What came due while a thread computed: key and time."""
         self.attempts: dict[str, int] = {}

@@ -16,6 +16,7 @@ from perdure.engine.commits import Commits
 from perdure.engine.life import Life
 from perdure.engine.resident import Resident, Step, ops_size
 from perdure.engine.resting import Resting
+from perdure.engine.storing import Storing
 from perdure.engine.waking import Waking
 from perdure.errors import NonDeterminismError, PerdureError
 from perdure.execution.model import Turn
@@ -36,6 +37,7 @@ class Residents:
         self.residents: dict[str, Resident] = {}
         self._absent: dict[str, None] = {}
         self._fresh: deque[tuple[int, Resident]] = deque()
+        self.storing = Storing(self)
         self.attempts = Attempts(self)
         self.commits = Commits(self)
         self.resting = Resting(self)
@@ -60,7 +62,7 @@ class Residents:
         return (
             self.commits.waiting
             or self._waking.busy
-            or any(r.busy or r.queue for r in self.residents.values())
+            or any((r.busy or r.queue) and not r.paused for r in self.residents.values())
         )
 
     def let_go(self, resident: Resident) -> None:
@@ -160,12 +162,13 @@ class Residents:
         resident.time = max(self.services.clock.now(), resident.time, at_least)
         return resident.time
 
-    def release(self, resident: Resident, op: Op) -> None:
+    def release(self, resident: Resident, op: Op, given: Op | None = None) -> None:
         """Gives one op to the body and books what it did."""
+        given = given or op
         if resident.busy:
-            resident.queue.append(op)
+            resident.queue.append((op, given))
             return
-        self.compute(resident, op, lambda: resident.execution.release(op))
+        self.compute(resident, op, lambda: resident.execution.release(given))
 
     def compute(self, resident: Resident, opening: Op | None, turn: Callable[[], Turn]) -> None:
         """Takes a turn of the body: here, or for a `def` body in a thread."""
@@ -175,7 +178,7 @@ class Residents:
             except PerdureError as error:
                 self._unfit(resident, opening, error)
             else:
-                self.turned(resident, opening, done)
+                self.storing.book(resident, opening, done)
             return
 
         def computed(result: Turn | BaseException) -> None:
@@ -188,7 +191,7 @@ class Residents:
                 self.services.trouble(f"run {resident.run_id}", result)
                 self.let_go(resident)
             else:
-                self.turned(resident, opening, result)
+                self.storing.book(resident, opening, result)
                 self.commits.flush()
             self.caught_up(resident)
 
@@ -218,9 +221,9 @@ class Residents:
     def caught_up(self, resident: Resident) -> None:
         """A thread is through with a run: what came meanwhile is given to it now, if the body still waits for it."""
         while resident.queue and not (resident.dead or resident.busy):
-            op = resident.queue.popleft()
+            op, given = resident.queue.popleft()
             if not resident.execution.ended and resident.execution.awaits(op[1]["key"]):
-                self.release(resident, op)
+                self.release(resident, op, given)
         missed, resident.missed = resident.missed, []
         for key, due in missed:
             if not resident.dead:
@@ -311,10 +314,13 @@ class Residents:
 
     def _unfit(self, resident: Resident, opening: Op | None, error: PerdureError) -> None:
         """Code and log do not fit, or the body is stuck: the run is parked, visible, and waits for other code."""
+        if isinstance(error, NonDeterminismError) and opening is None:
+            resident.turns.clear()
+        self.park(resident, error, opening)
+
+    def park(self, resident: Resident, error: PerdureError, opening: Op | None = None) -> None:
         parked = self.parked(resident, error.code, str(error))
         opened = [opening] if opening is not None else []
-        if isinstance(error, NonDeterminismError) and not opened:
-            resident.turns.clear()
         resident.turns.append(Step([*opened, parked], [], [], 64 + len(str(error))))
         resident.ended = True
         self.mark(resident)

@@ -10,10 +10,12 @@ from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Fact
 from perdure.core.matching import Matching
+from perdure.core.ops import EventData
 from perdure.engine.arriving import Arrivals, incoming
 from perdure.engine.life import Life
-from perdure.errors import LogError, UsageError
+from perdure.errors import LogError, PayloadError, UsageError
 from perdure.logs.contract import Entry, Topic
+from perdure.payloads.records import Opener
 
 DUE_EVENTS_MAX = 512
 BACKPRESSURE_US = 20_000
@@ -84,7 +86,7 @@ class Router:
         """Entries that can be read now."""
         services, number = self._life.services, self._life.state.number
         for entry in batch:
-            read = incoming(entry, number, services.limits, services.app, services.schemas)
+            read = incoming(entry, number, services.limits, services.app, services.schemas, services.vault)
             self._ahead.append(read)
             if read.reason:
                 self._life.replies.bury(Topic.EVENTS, entry.offset, read.reason, ts=entry.ts, entry=entry)
@@ -204,11 +206,20 @@ class Router:
         if self._due_in_flight:
             return
         state, now, events_max = self._life.state, self._life.services.clock.now(), DUE_EVENTS_MAX
-        while (body := decide.due(state, now, events_max)) is not None:
+        while (body := decide.due(state, now, events_max, self._opened)) is not None:
             self._due_in_flight = self._life.append("Due", body, self._due_read)
             if self._due_in_flight or events_max == 1:
                 break
             events_max //= 2  # the paths that they are paired by do not fit a record
+
+    def _opened(self, event: EventData) -> EventData:
+        """A delayed event as it is looked at. One that this worker has no key for ends no wait by its data."""
+        services = self._life.services
+        try:
+            return Opener(services.vault).event(event)
+        except PayloadError as error:
+            services.trouble(f"the event {event['id']} cannot be opened, and ends no wait by its data", error)
+            return {**event, "data": b"{}"}
 
     def _due_read(self, _fact: Fact, _void: str | None) -> None:
         self._due_in_flight = False

@@ -74,7 +74,10 @@ class Searches:
             return None
         services, limits = life.services, life.services.limits
         batch = within(
-            [incoming(entry, number, limits, services.app, services.schemas) for entry in entries],
+            [
+                incoming(entry, number, limits, services.app, services.schemas, services.vault)
+                for entry in entries
+            ],
             limits.ingest_bytes_max,
         )
         cursor = batch[-1].offset + 1 if batch else scan.to

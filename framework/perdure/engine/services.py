@@ -17,6 +17,7 @@ from perdure.engine.triggering import Triggering
 from perdure.execution.ports import Steps
 from perdure.logs.contract import Log, Member, Producer, Topic
 from perdure.observability.observer import Observers
+from perdure.payloads.vault import Vault
 
 
 @dataclass(slots=True)
@@ -38,8 +39,11 @@ class Services:
     )
     """Clients in this process, by id: they are answered without the log."""
     schemas: Schemas = field(default_factory=Schemas)
+    sealing: Vault | None = None
+    """Seals payloads on their way into a record, and opens them on their way out; by default, neither."""
     suspects: Suspects = field(default_factory=Suspects)
     triggering: Triggering = field(init=False)
+    vault: Vault = field(init=False)
     member: Member | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     snapshotting: int = 0
@@ -67,6 +71,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.triggering = Triggering(self.functions)
+        self.vault = self.sealing or Vault(limits=self.limits)
 
     def producer(self) -> Producer:
         """A new producer instance."""

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from perdure.core import codec, ids, routing
+from perdure.core import ids, routing
 from perdure.core.bodies import fired
 from perdure.core.facts import Fact
-from perdure.core.ops import CHILD_ISSUED
+from perdure.core.ops import CHILD_ISSUED, PARKED, Op
 from perdure.core.state import STILL, Run
 from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
+from perdure.engine.opening import Opening
 from perdure.engine.pauses import growing
 from perdure.engine.resident import Resident
 from perdure.engine.trials import Trials
-from perdure.errors import NonDeterminismError, PerdureError
+from perdure.errors import (
+    NonDeterminismError,
+    PayloadDamaged,
+    PayloadLocked,
+    PayloadMissing,
+    PayloadStoreError,
+    PerdureError,
+)
 from perdure.execution.conditions import BodyRaised
 from perdure.execution.model import RunStart
 
 STEP_BYTES = 16
-UNFIT_REASON = f"{NonDeterminismError.code}: "
+TRIED_AGAIN = tuple(
+    f"{error.code}: "
+    for error in (NonDeterminismError, PayloadLocked, PayloadDamaged, PayloadMissing, PayloadStoreError)
+)
+"""How the reasons begin of parked runs that may fit the next owner: it has other code, keys, or another disk."""
 SLICE = 100
 """Runs woken in one go of the event loop after a takeover."""
 
@@ -36,6 +48,7 @@ class Waking:
         """Notes that are not read back yet."""
         self._held: list[Callable[[], None]] = []
         self._trials = Trials(driver, self._activate)
+        self._opening = Opening(driver)
 
     # ------------------------------------------------------------------ after a claim
 
@@ -51,7 +64,7 @@ class Waking:
             if pending.kind == "step" and (pending.due is None or pending.due <= state.time)
         ]
         for run in awake:
-            if run.status == "parked" and run.reason.startswith(UNFIT_REASON):
+            if run.status == "parked" and run.reason.startswith(TRIED_AGAIN):
                 self._try_again(run)
         self._todo = [run.id for run in reversed(busy)]
         self._careful = state.unclean
@@ -178,12 +191,19 @@ class Waking:
             spread = int(ids.fraction("child", run.seed, key) * generations[-1])
             return ids.placed_run(routing.generation_of(spread, generations), spread, "child", run.seed, key)
 
+        try:
+            opened = self._opening.record(run)
+        except PerdureError as error:
+            self._unopened(run, function.code, error)
+            return None
+        if opened is None:
+            return None
         began = run.begun or max(run.created, run.not_before)
-        start = RunStart(run.id, run.function, (run.event,), began, run.tags, run.seed, run.depth)
+        start = RunStart(run.id, run.function, (opened.event,), began, run.tags, run.seed, run.depth)
         execution = execution_for(
             function,
             start,
-            limits=services.limits,
+            limits=services.vault.limits,
             functions=services.functions,
             child_run_id=child_run_id,
             strict=services.strict,
@@ -197,16 +217,17 @@ class Waking:
                 driver.compute(resident, None, execution.begin)
             else:
                 services.observers.woken(run)
-                self._replay(run, resident, issued)
+                self._replay(run, resident, opened.history, issued)
         except BaseException:
             driver.let_go(resident)  # or what is half awake would be taken for the run
             raise
         return None if resident.dead else resident
 
-    def _replay(self, run: Run, resident: Resident, issued: dict[str, str]) -> None:
+    def _replay(
+        self, run: Run, resident: Resident, history: list[Sequence[Op]], issued: dict[str, str]
+    ) -> None:
         """`issued` gets the ids of the children that the run has, by the key of their step."""
         driver = self._driver
-        history = [codec.ops_of(part) for part in run.history]
         issued.update(
             (body["key"], body["run"]) for ops in history for name, body in ops if name == CHILD_ISSUED
         )
@@ -246,6 +267,15 @@ class Waking:
             return
         parked = driver.parked(resident, error.code, str(error))
         driver.plain_commit(run, [parked])
+
+    def _unopened(self, run: Run, code: str, error: PerdureError) -> None:
+        """What the log has of it cannot be read here: parked, once, until a key, an object or a store is back."""
+        if run.status in STILL:
+            self._tell_unfit(run, str(error))
+            return
+        time = max(self._driver.services.clock.now(), run.time)
+        body = {"time": time, "reason": error.code, "code": code, "detail": str(error)}
+        self._driver.plain_commit(run, [(PARKED, body)])
 
     def _tell_unfit(self, run: Run, reason: str) -> None:
         """It is parked already and no record says it again, but a person has asked for it to go on."""

@@ -105,7 +105,7 @@ class BaseContext(Generic[E_co]):
         data = payload.dumps(value, what=f"the value {name!r}")
         if len(data) > self._desk.limits.payload_bytes_max:
             raise PayloadTooLarge(
-                f"the value {name!r} has {len(data):,} bytes of JSON, more than "
+                f"the value {name!r} has {len(data):,} bytes of JSON, more than Limits.payload_bytes_max = "
                 f"{self._desk.limits.payload_bytes_max:,}; store it elsewhere, and publish where it is"
             )
         self._desk.publish(name, data)

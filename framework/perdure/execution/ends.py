@@ -6,7 +6,7 @@ from typing import Any
 
 from perdure.core import ops
 from perdure.core.ops import EventData, Op
-from perdure.errors import PayloadTooLarge, PerdureError
+from perdure.errors import PerdureError
 from perdure.execution.desk import Desk
 from perdure.execution.failures import failure_of
 
@@ -18,10 +18,9 @@ def result_end(desk: Desk, value: Any) -> tuple[Op, BaseException | None]:
     try:
         data = desk.function.codec.encode(value)
         if len(data) > desk.limits.payload_bytes_max:
-            raise PayloadTooLarge(
-                f"the result of {desk.function.id} has {len(data):,} bytes of JSON, more than "
-                f"{desk.limits.payload_bytes_max:,}; store it elsewhere, and return where it is"
-            )
+            fault = desk.limits.fault(f"the result of {desk.function.id}", len(data))
+            if fault is not None:
+                raise fault
     except PerdureError as error:
         return failed_end(desk, error), error
     return (ops.RUN_DONE, {"time": desk.now_us, "result": data}), None

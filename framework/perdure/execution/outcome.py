@@ -32,10 +32,9 @@ def returned(attempt: Attempt, value: object, took: int, limits: Limits = DEFAUL
     try:
         data = attempt.codec.encode(value)
         if len(data) > limits.payload_bytes_max:
-            raise PayloadTooLarge(
-                f"the result of step {attempt.step_id!r} has {len(data):,} bytes of JSON, more than "
-                f"{limits.payload_bytes_max:,}; store it elsewhere, and return where it is"
-            )
+            fault = limits.fault(f"the result of step {attempt.step_id!r}", len(data))
+            if fault is not None:
+                raise fault
     except PerdureError as error:
         return raised(attempt, error, took, limits)
     if (changed := _changed(attempt)) is not None:

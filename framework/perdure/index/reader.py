@@ -15,6 +15,7 @@ from perdure.core.routing import generation_of
 from perdure.core.snapshot import restore
 from perdure.core.state import PartitionState, Run
 from perdure.errors import EncodingError, LogError
+from perdure.index.opening import Reading
 from perdure.index.views import RunView, run_view
 from perdure.logs.contract import Entry, Log, Topic
 
@@ -84,17 +85,22 @@ class PartitionReader:
     def runs(self) -> Iterator[Run]:
         yield from self.state.runs.values()
 
-    def view(self, run_id: str) -> RunView | None:
+    def view(self, run_id: str, reading: Reading) -> RunView | None:
         run = self.state.runs.get(run_id)
-        return None if run is None else run_view(run, self.ops.get(run_id, []))
+        return (
+            None
+            if run is None
+            else run_view(reading.run(run), list(map(reading.op, self.ops.get(run_id, []))))
+        )
 
 
 class JournalReader:
     """All partitions of a log, read up to where they end now."""
 
-    def __init__(self, log: Log, limits: Limits | None = None) -> None:
+    def __init__(self, log: Log, limits: Limits | None = None, reading: Reading | None = None) -> None:
         self._log = log
         self._limits = limits
+        self._reading = reading or Reading()
         self.partitions: list[PartitionReader] = []
         self._extend()
 
@@ -146,26 +152,26 @@ class JournalReader:
 
     def runs(self) -> list[Run]:
         """All runs that are known, the newest first."""
-        found = [run for reader in self.partitions for run in reader.runs()]
+        found = [self._reading.run(run) for reader in self.partitions for run in reader.runs()]
         return sorted(found, key=lambda run: run.created)[::-1]
 
     def ops(self, run_id: str) -> Sequence[Op]:
         """The ops of a run's accepted commits, in order."""
         for reader in self.partitions:
             if (found := reader.ops.get(run_id)) is not None:
-                return found
+                return [self._reading.op(op) for op in found]
         return ()
 
     def run(self, run_id: str) -> Run | None:
         """The folded state of a run."""
         for reader in self.partitions:
             if (found := reader.state.runs.get(run_id)) is not None:
-                return found
+                return self._reading.run(found)
         return None
 
     def view(self, run_id: str) -> RunView | None:
         """A run as people see it."""
         for reader in self.partitions:
-            if (found := reader.view(run_id)) is not None:
+            if (found := reader.view(run_id, self._reading)) is not None:
                 return found
         return None

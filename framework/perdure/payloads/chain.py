@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from perdure.core import sealed
 from perdure.core.sealed import JSON_TYPE, Header
-from perdure.errors import PayloadDamaged, PayloadLocked, UsageError
+from perdure.errors import PayloadDamaged, PayloadError, PayloadLocked, PerdureError, UsageError
 
 __all__ = ["Chain", "PayloadCodec"]
 
@@ -66,7 +66,12 @@ class Chain:
         applied: tuple[tuple[str, str], ...] = ()
         for codec in self._codecs:
             now = (*applied, (codec.name, codec.argument))
-            made = codec.encode(data, sealed.preamble(JSON_TYPE, now))
+            try:
+                made = codec.encode(data, sealed.preamble(JSON_TYPE, now))
+            except PerdureError:
+                raise
+            except Exception as error:
+                raise PayloadError(_failed(codec, "encode", error)) from error
             if made is not None:
                 applied, data = now, made
             elif codec.encrypts:
@@ -104,10 +109,19 @@ class Chain:
                     "Payloads(codecs=[...]), or in readers=[...] if it is not to write with it"
                 )
             bound = sealed.preamble(header.content_type, header.codecs[: index + 1])
-            body = codec.decode(body, argument, bound, size_max)
+            try:
+                body = codec.decode(body, argument, bound, size_max)
+            except PerdureError:
+                raise
+            except Exception as error:
+                raise PayloadDamaged(_failed(codec, "decode", error)) from error
         if len(body) > size_max:
             raise PayloadDamaged(f"a payload has {len(body):,} bytes, more than the {size_max:,} that can be")
         return body
+
+
+def _failed(codec: PayloadCodec, what: str, error: Exception) -> str:
+    return f"the payload codec {codec.name!r} could not {what}: {type(error).__name__}: {error!s:.300}"
 
 
 def _check(codecs: Sequence[PayloadCodec]) -> None:

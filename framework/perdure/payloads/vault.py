@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from perdure.core import sealed
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.sealed import JSON_TYPE, Header, Reference
-from perdure.errors import PayloadDamaged, PayloadLocked, PayloadTooLarge
+from perdure.errors import PayloadDamaged, PayloadLocked
 from perdure.payloads.chain import Chain
 from perdure.payloads.store import PayloadStore
 
-__all__ = ["PLAIN", "Packed", "Vault"]
+__all__ = ["Packed", "Vault"]
 
 
 class Packed(NamedTuple):
@@ -37,8 +38,8 @@ class Vault:
         """Whether payloads are changed at all, apart from those that go to the store."""
         self.encrypts = self.chain.encrypts
         self.inline_max = limits.payload_bytes_max
-        self.value_max = limits.stored_payload_bytes_max if store is not None else limits.payload_bytes_max
-        """What a value may have, as plain JSON."""
+        self.limits = limits if store is not None else replace(limits, stored_payload_bytes_max=0)
+        """The limits as bodies and steps meet them: without a store, nothing is larger than a record."""
         self.plain_max = -1 if self.seals else self.inline_max
         """Values of up to so many bytes go into a record as they are."""
 
@@ -51,10 +52,10 @@ class Vault:
     def pack(self, data: bytes, what: str) -> Packed:
         """Plain JSON of any size as a record holds it: by reference, when it is too large. Raises PayloadTooLarge."""
         applied, made = self.chain.write(data)
-        if len(made) <= self.inline_max:
+        if len(made) <= self.inline_max or (self.store is None and len(data) <= self.inline_max):
             return Packed(sealed.sealed(JSON_TYPE, applied, made) if applied else data)
-        if self.store is None or len(data) > self.value_max:
-            raise too_large(what, len(data), self.value_max, stored=self.store is not None)
+        if (fault := self.limits.fault(what, len(data))) is not None:
+            raise fault
         name = f"sha256-{hashlib.sha256(made).hexdigest()}"
         return Packed(sealed.reference(JSON_TYPE, applied, name, len(made)), name, made)
 
@@ -110,23 +111,7 @@ class Vault:
     @property
     def _size_max(self) -> int:
         # Whatever the limit is now: it may have been higher when this was written.
-        return max(self.value_max, _OPENED_MAX)
-
-
-def too_large(what: str, size: int, size_max: int, *, stored: bool) -> PayloadTooLarge:
-    """The error of a value that is too large, with the name of the limit."""
-    if stored:
-        return PayloadTooLarge(
-            f"{what} has {size:,} bytes of JSON, more than Limits.stored_payload_bytes_max = {size_max:,}; store it "
-            "elsewhere, and hand on where it is"
-        )
-    return PayloadTooLarge(
-        f"{what} has {size:,} bytes of JSON, more than Limits.payload_bytes_max = {size_max:,}; store it elsewhere, "
-        "and hand on where it is, or give this app a store of payloads: App(payloads=Payloads(store=...))"
-    )
+        return max(self.limits.stored_payload_bytes_max, _OPENED_MAX)
 
 
 _OPENED_MAX = 1 << 30
-
-PLAIN = Vault()
-"""No codec and no store."""

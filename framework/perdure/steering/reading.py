@@ -7,6 +7,7 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from perdure.client.connections import Connection, Connections
+from perdure.index.opening import Reading
 from perdure.index.reader import JournalReader
 
 __all__ = ["Readings"]
@@ -23,7 +24,8 @@ class Readings:
         """The log up to where it ends now. Raises LogError when it cannot be read."""
         connection = await self._connections().get()
         if connection not in self._known:
-            self._known[connection] = JournalReader(connection.log), asyncio.Lock()
+            made = JournalReader(connection.log, reading=Reading(connection.client.vault))
+            self._known[connection] = made, asyncio.Lock()
         reader, lock = self._known[connection]
         async with lock:
             await reader.read()

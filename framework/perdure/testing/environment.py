@@ -14,6 +14,7 @@ from perdure.app import App, Events
 from perdure.authoring.functions import Function
 from perdure.authoring.payloads import Codec, codec_of
 from perdure.client.connections import Connections
+from perdure.config import payload_vault
 from perdure.core import payload
 from perdure.core.durations import Duration, to_us
 from perdure.core.ops import EventData, Failure
@@ -22,6 +23,7 @@ from perdure.engine.engine import Engine
 from perdure.engine.services import Services
 from perdure.errors import RunNotFound, UsageError
 from perdure.execution.ports import Attempt
+from perdure.index.opening import Reading
 from perdure.index.reader import JournalReader
 from perdure.index.views import RunView, StepView
 from perdure.logs.contract import Producer
@@ -29,6 +31,8 @@ from perdure.logs.memory import MemoryLog
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observers
 from perdure.observability.tracing import tracing
+from perdure.payloads.settings import Payloads
+from perdure.payloads.store import MemoryStore
 from perdure.testing.clock import VirtualClock
 from perdure.testing.steps import Mock, MockedSteps, Mocks
 from perdure.worker.steps import LocalSteps
@@ -62,7 +66,7 @@ class Environment:
         self.log = log
         self.clock = clock
         kept = replace(app.limits, ended_run_time_max=FOREVER_US, ended_runs_max=KEPT_RUNS)
-        self.reader = JournalReader(log, kept)
+        self.reader = JournalReader(log, kept, Reading(connections.vault, fetches=True))
         """The log, folded by a reader of its own; up to date whenever the environment has settled."""
         self._connections = connections
         self.mocks = Mocks()
@@ -86,7 +90,7 @@ class Environment:
         await log.open()
         self._workers += 1
         observers = Observers([*self.app.observers, RunLogging(), *tracing(self.app.name)])
-        self._steps = LocalSteps(slots=1_000, limits=self.app.limits, around=observers.around)
+        self._steps = LocalSteps(slots=1_000, limits=self._connections.vault.limits, around=observers.around)
         mocked = MockedSteps(self._steps, self.mocks)
         mocked.on_attempt = self.on_attempt
         services = Services(
@@ -97,6 +101,7 @@ class Environment:
             limits=self.app.limits,
             observers=observers,
             entropy=Entropy(f"worker-{self._workers}"),
+            sealing=self._connections.vault,
             strict=True,
             wrap_producer=self.wrap_producer,
         )
@@ -354,7 +359,8 @@ async def environment(
     """
     clock = VirtualClock()
     log = MemoryLog(partitions, now=clock.now)
-    connections = Connections(app.name, log, Entropy("client"), app.limits)
+    vault = payload_vault(replace(app.payloads or Payloads(), store=MemoryStore()), app.name, log, app.limits)
+    connections = Connections(app.name, log, Entropy("client"), vault=vault)
     env = Environment(app, log, clock, connections)
     await log.open()
     with app.borrowed(connections, clock):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from perdure.core.state import PartitionState, Scan
 from perdure.errors import EncodingError
 
 Body = dict[str, Any]
+Open = Callable[[EventData], EventData]
 
 
 @dataclass(slots=True)
@@ -28,6 +29,8 @@ class Incoming:
     size: int = 0
     reason: str = ""
     """Why it cannot be read."""
+    plain: EventData | None = None
+    """The event with its data opened, where `event` has it sealed: what is looked at."""
 
 
 def ingest(
@@ -79,10 +82,11 @@ class _Routing:
             self._lost += bool(entry.reason)
             return
         state = self._state
-        matched = self._matching.match(event)
+        seen = entry.plain or event
+        matched = self._matching.match(seen)
         functions = matched.functions
         delayed = event["ts"] > entry.ts
-        pairings = [] if delayed else pair(state, event)
+        pairings = [] if delayed else pair(state, seen)
         if not (functions or pairings or delayed or matched.failed):
             return
         if event["id"] in self._ids or aging.is_known(state, event["id"], entry.ts):
@@ -155,15 +159,20 @@ def _values(event: EventData, wanted: Iterable[str]) -> list[tuple[str, bytes]]:
     return found
 
 
-def due(state: PartitionState, now: int, delayed_max: int = 500) -> Body | None:
-    """The `Due` record of the delayed events whose time has come; None when there are none."""
+def due(
+    state: PartitionState, now: int, delayed_max: int = 500, opened: Open = lambda event: event
+) -> Body | None:
+    """The `Due` record of the delayed events whose time has come; None when there are none. `opened` gives an event
+    with its data opened."""
     offsets = sorted((o for o, entry in state.delayed.items() if entry["event"]["ts"] <= now))[:delayed_max]
     if not offsets:
         return None
     pairings: list[Body] = []
     for index, offset in enumerate(offsets):
         event = state.delayed[offset]["event"]
-        pairings += [{"event": index, "path": path, "value": value} for path, value in pair(state, event)]
+        pairings += [
+            {"event": index, "path": path, "value": value} for path, value in pair(state, opened(event))
+        ]
     return {"offsets": offsets, "armed": len(state.armed), "correlates": pairings}
 
 
@@ -182,7 +191,7 @@ def scanned(state: PartitionState, scan_id: int, scan: Scan, batch: Sequence[Inc
         time = max(entry.ts, event["ts"])
         if time < scan.since:
             continue
-        for _, value in _values(event, (scan.path,)):
+        for _, value in _values(entry.plain or event, (scan.path,)):
             if scan.value is not None and scan.value != value:
                 continue
             position = {"partition": state.number, "offset": entry.offset}

@@ -13,6 +13,7 @@ from perdure.core import ids, payload
 from perdure.core.fold import channels
 from perdure.core.ops import EventData, Failure
 from perdure.core.routing import CANCELLED, FAILED, FINISHED, INVOKED, TICK
+from perdure.core.sealed import is_sealed, nested
 from perdure.core.state import PartitionState, Run
 from perdure.errors import EncodingError
 
@@ -65,11 +66,16 @@ def failure(run: Run, error: Failure, ts: int) -> EventData:
 
 def _written(told: Callable[[Read], dict[str, Any]]) -> bytes:
     try:
-        return payload.dumps(told(payload.loads))
+        return payload.dumps(told(_read))
     except (
         EncodingError
     ):  # any client may append events, and any bytes as their data; or it is nested too deeply now
         return payload.dumps(told(lambda data: data.decode(errors="replace")))
+
+
+def _read(data: bytes) -> Any:
+    """A payload as a value of JSON. What is sealed stays sealed: no reader of a log needs a key to fold it."""
+    return nested(data) if is_sealed(data) else payload.loads(data)
 
 
 def _is_told(event: EventData) -> bool:
