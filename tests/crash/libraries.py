@@ -34,7 +34,7 @@ _NOTED = {
 }
 _CHANGES: dict[str, list[tuple[str, str]]] = {
     "core/codec.py": [
-        ('"Message", "Command", "Ticked"', '"Noted", "Message", "Command", "Ticked"'),
+        ('"Message", "Messages", "Command"', '"Noted", "Message", "Messages", "Command"'),
         (
             "    return {s.prefix: s for s in map(schema, RECORDS)}",
             "    return {s.prefix: s for s in (*map(schema, RECORDS), newer('Released'))}",

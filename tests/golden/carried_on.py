@@ -57,6 +57,7 @@ def consistent(story: verdict.Story) -> None:
 LATER = (
     "Ticked",
     "Fired",
+    "Messages",
 )
 """Kinds of records that have come since the logs were written."""
 

@@ -259,6 +259,7 @@ def samples() -> Samples:
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
         "Snapshot.5": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
         "PackedState.4": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {

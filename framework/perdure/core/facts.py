@@ -14,6 +14,8 @@ APP = "app"
 KIND = "kind"
 STAMP = "stamp"
 CHANNEL = "channel"
+MESSAGES = "messages"
+"""How many messages an entry holds, when these are more than one. Its channel has the number of the first."""
 TRACE = "traceparent"
 REDRIVEN = "redriven"
 SIZE = "size"
@@ -57,6 +59,8 @@ class Fact:
     raw: bytes
     channel: tuple[str, int] | None = None
     """Origin and seq of a message, also when its body cannot be read."""
+    messages: int = 1
+    """How many messages it is, also when its body cannot be read."""
     parts: list[bytes] | None = None
     """The bytes of each change of a commit, when whoever made the fact has them."""
 
@@ -106,7 +110,23 @@ def read_fact(offset: int, ts: int, value: bytes, headers: Mapping[str, bytes]) 
         kind, body, parts = codec.decode_parted(value)
     except EncodingError as error:
         body = {"reason": str(error), "needs": unpack_needs(headers.get(NEEDS))}
-        return Fact(offset, ts, UNDECODABLE, body, stamp, value, channel)
+        messages = unpack_messages(headers.get(MESSAGES))
+        return Fact(offset, ts, UNDECODABLE, body, stamp, value, channel, messages)
     if kind == "Level":
         body["needs"] = unpack_needs(headers.get(NEEDS))
-    return Fact(offset, ts, kind, body, stamp, value, channel, parts)
+    return Fact(offset, ts, kind, body, stamp, value, channel, parts=parts)
+
+
+def message_fact(entry: Fact, value: bytes, channel: tuple[str, int] | None) -> Fact:
+    """One of several messages in an entry, as it were alone there."""
+    try:
+        kind, body = codec.decode(value)
+    except EncodingError as error:
+        return Fact(entry.offset, entry.ts, UNDECODABLE, {"reason": str(error)}, None, value, channel)
+    return Fact(entry.offset, entry.ts, kind, body, None, value, channel)
+
+
+def unpack_messages(data: bytes | None) -> int:
+    """How many messages a header says that there are; 1 where it says nothing."""
+    told = (data or b"").decode("ascii", "replace")
+    return max(int(told), 1) if told.isdecimal() and len(told) < _DIGITS_MAX else 1

@@ -6,11 +6,12 @@ what they had (A1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from perdure.core.facts import CHANNEL, KIND, pack_channel
+from perdure.core import codec
+from perdure.core.facts import CHANNEL, KIND, MESSAGES, pack_channel
 from perdure.core.state import PartitionState
 from perdure.engine.services import Services
 from perdure.errors import EntryTooLarge, LogError
@@ -19,6 +20,14 @@ from perdure.logs.contract import LogFull, Producer, Topic
 LEARN_AGAIN_US = 50_000
 ACK_EVERY = 32
 """Appended messages after which the next commit carries an `Ack`."""
+TOGETHER_MAX = 500
+"""Messages in one entry. Those of a batch of events share some: to append and read an entry costs as much as a message.
+"""
+MESSAGE_BYTES = 8
+"""What a message takes in such an entry, beside itself."""
+
+Queued = tuple[int, bytes]
+"""A message in the outbox: its number, and its record."""
 
 
 class Outbox:
@@ -59,11 +68,30 @@ class Outbox:
                 self._dirty[target] = None
                 self._learn()
                 continue
+            unsent = list(islice(queue, start, None))
             try:
-                for seq, value in islice(queue, start, None):
-                    self._send(topic, target, seq, value)
+                if topic is Topic.JOURNAL:
+                    for some in self._together(unsent):
+                        self._send_to_journal(target, some)
+                else:
+                    for seq, value in unsent:
+                        self._send_alone(topic, target, seq, value)
             except LogFull:
                 self._dirty[target] = None  # the next turn tries again
+
+    def _together(self, messages: Sequence[Queued]) -> Iterator[list[Queued]]:
+        """Messages that share an entry: as many as fit one."""
+        bytes_max = self._services.limits.commit_bytes_max
+        some: list[Queued] = []
+        size = 0
+        for queued in messages:
+            size += len(queued[1]) + MESSAGE_BYTES
+            if some and (size > bytes_max or len(some) >= TOGETHER_MAX):
+                yield some
+                some, size = [], len(queued[1]) + MESSAGE_BYTES
+            some.append(queued)
+        if some:
+            yield some
 
     def _learn(self) -> None:
         """The log has grown, others have used that already, and here it is not known yet."""
@@ -85,12 +113,34 @@ class Outbox:
 
         self._services.spawn(learn(), f"a look at how partition {self._state.number}'s log has grown")
 
-    def _send(self, topic: Topic, target: str, seq: int, value: bytes) -> None:
-        if topic is Topic.JOURNAL:
-            headers = {CHANNEL: pack_channel(self._state.origin, seq), KIND: b"Message"}
-        else:
+    def _send_to_journal(self, target: str, messages: list[Queued]) -> None:
+        seq, value = messages[0]
+        headers = {CHANNEL: pack_channel(self._state.origin, seq), KIND: b"Message"}
+        if len(messages) > 1:
+            headers |= {KIND: b"Messages", MESSAGES: str(len(messages)).encode()}
+            value = codec.encode("Messages", {"messages": [message for _, message in messages]})
+        try:
+            self._send(Topic.JOURNAL, target, messages[-1][0], value, headers)
+        except EntryTooLarge:
+            for queued in messages:  # each by itself, as it was made to fit
+                self._send_alone(Topic.JOURNAL, target, *queued)
+
+    def _send_alone(self, topic: Topic, target: str, seq: int, value: bytes) -> None:
+        origin = self._state.origin
+        if topic is Topic.EVENTS:
             # Apps share events, and the partitions of each are numbered from 0 (A12).
-            headers = {CHANNEL: pack_channel(f"{self._services.app}/{self._state.origin}", seq)}
+            headers = {CHANNEL: pack_channel(f"{self._services.app}/{origin}", seq)}
+        else:
+            headers = {CHANNEL: pack_channel(origin, seq), KIND: b"Message"}
+        try:
+            self._send(topic, target, seq, value, headers)
+        except EntryTooLarge as error:
+            # It may not hold up those behind it: what takes its place is unreadable, is buried, and counts as this one.
+            self._services.trouble(f"a message of {len(value)} bytes to {target} cannot be sent", error)
+            self._send(topic, target, seq, b"", headers)
+
+    def _send(self, topic: Topic, target: str, seq: int, value: bytes, headers: Mapping[str, bytes]) -> None:
+        """`seq` is that of the last message in it."""
 
         def done(result: int | LogError) -> None:
             if isinstance(result, LogError):
@@ -98,12 +148,7 @@ class Outbox:
             else:
                 self._acked[target] = seq
 
-        try:
-            self._producer.append(topic, int(target[1:]), value, headers=headers, done=done)
-        except EntryTooLarge as error:
-            # It may not hold up those behind it: what takes its place is unreadable, is buried, and counts as this one.
-            self._services.trouble(f"a message of {len(value)} bytes to {target} cannot be sent", error)
-            self._producer.append(topic, int(target[1:]), b"", headers=headers, done=done)
+        self._producer.append(topic, int(target[1:]), value, headers=headers, done=done)
         self._sent[target] = seq
 
     def unsent(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from perdure.core import codec, effects, ids
-from perdure.core.facts import UNDECODABLE, Fact
+from perdure.core.facts import UNDECODABLE, Fact, message_fact
 from perdure.core.fold import aging, channels, commands, ending, messages, runs, schedules
 from perdure.core.ops import ENDS, Op
 from perdure.core.state import PartitionState
@@ -293,6 +293,19 @@ def _message(state: PartitionState, fact: Fact) -> str | None:
     return None
 
 
+def _messages(state: PartitionState, fact: Fact) -> str | None:
+    """Each as if it stood alone: one that was sent before, in another company, is void, and those behind it count."""
+    counted = False
+    for at, value in enumerate(fact.body["messages"]):
+        channel = None if fact.channel is None else (fact.channel[0], fact.channel[1] + at)
+        alone = message_fact(fact, value, channel)
+        void = _RECORDS[alone.kind](state, alone) if alone.kind in _ALONE else "misplaced"
+        counted |= void is None
+        if void:
+            state.voids[void] = state.voids.get(void, 0) + 1
+    return None if counted else "messages out of their order"
+
+
 def _command(state: PartitionState, fact: Fact) -> str | None:
     return commands.take(state, fact)
 
@@ -317,7 +330,8 @@ def _undecodable(state: PartitionState, fact: Fact) -> str | None:
             " that follows can be judged, so this worker leaves the partition alone"
         )
     if fact.channel is not None and fact.channel[1] == state.inbound.get(fact.channel[0], 0) + 1:
-        state.inbound[fact.channel[0]] = fact.channel[1]  # it may not hold up those behind it
+        # It may not hold up those behind it.
+        state.inbound[fact.channel[0]] = fact.channel[1] + fact.messages - 1
     state.effects.append(effects.Bury(fact.offset, fact.body["reason"]))
     return UNDECODABLE
 
@@ -341,8 +355,12 @@ _RECORDS: dict[str, Callable[[PartitionState, Fact], str | None]] = {
     "Released": _released,
     "Resumed": _resumed,
     "Message": _message,
+    "Messages": _messages,
     "Command": _command,
     UNDECODABLE: _undecodable,
 }
+
+_ALONE = frozenset({"Message", UNDECODABLE})
+"""What an entry of several messages may hold."""
 
 FOLDED = frozenset(_RECORDS)
