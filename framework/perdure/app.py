@@ -41,7 +41,7 @@ from perdure.logs.contract import Log
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
-from perdure.payloads.settings import Payloads
+from perdure.payloads.settings import Payloads, check_functions
 from perdure.steering.runs import Runs
 from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
@@ -256,6 +256,7 @@ class App:
     @asynccontextmanager
     async def _serving(self, terms: _Terms = _USUAL) -> AsyncGenerator[Engine]:
         self.functions.check()
+        check_functions(self.functions, self._connect().vault)
         async with self._schemas() as schemas, self._engine(schemas, terms) as engine:
             yield engine
 

@@ -3,106 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
-from perdure import App, Context, Event, FailureContext, NonRetriableError, SyncContext
-from perdure.core.limits import Limits
-from perdure.errors import RunFailed, StepError
-from perdure.logs.contract import REPLIES_PARTITIONS, Topic
-from perdure.payloads.aesgcm import AesGcm
+from perdure import (
+    App,
+    CancelOn,
+    Context,
+    Trigger,
+    UsageError,
+)
+from perdure.errors import RunFailed
+from perdure.logs.contract import Topic
 from perdure.payloads.settings import Payloads
-from perdure.payloads.zstd import Zstd
 from perdure.testing import Environment, crash_everywhere, environment
+from tests.payloads.shop import (
+    SEALED,
+    SECRET,
+    everything,
+    sized,
+    sized_run,
+    whole,
+    whole_app,
+)
 
 pytestmark = pytest.mark.asyncio
-KEY = bytes(range(32))
-SECRET = "s3cret"
-SEALED = Payloads(codecs=[Zstd(min_bytes=64), AesGcm({"k1": KEY})])
-TOPICS = {Topic.JOURNAL: 4, Topic.EVENTS: 4, Topic.REPLIES: REPLIES_PARTITIONS, Topic.DEAD_LETTERS: 1}
-
-
-class Ordered(Event, name="order/placed"):
-    word: str
-    number: int = 0
-
-
-def say(word: str) -> str:
-    return f"{word}: {SECRET} of a step"
-
-
-def fail(word: str) -> None:
-    raise ValueError(f"{word}: {SECRET} of an error")
-
-
-def whole_app(payloads: Payloads | None = SEALED, **more: Any) -> App:
-    """An app in which each kind of payload goes into the log."""
-    app = App("sealed", payloads=payloads, **more)
-
-    @app.function
-    async def child(ctx: Context) -> str:
-        return await ctx.step.run("say", say, ctx.event.data["word"])
-
-    @app.function
-    async def broken(ctx: Context) -> None:
-        await ctx.step.run("fail", fail, ctx.event.data["word"])
-
-    async def undo(ctx: FailureContext[Ordered]) -> str:
-        assert SECRET in ctx.error.message
-        return f"{ctx.event.data.word} undone: {SECRET} of a handler"
-
-    @app.function(on=Ordered, if_="event.data.number > 0", on_failure=undo, retries=1)
-    async def order(ctx: Context[Ordered]) -> str:
-        word = ctx.event.data.word
-        said = await ctx.step.run("say", say, word)
-        ctx.set_value("progress", f"{SECRET} of a value")
-        assert await ctx.step.invoke("child", "child", {"word": word}) == said
-        with pytest.raises(StepError, match=SECRET):
-            await ctx.step.invoke("broken", "broken", {"word": word})
-        with pytest.raises(StepError, match=SECRET) as raised:
-            await ctx.step.run("fail", fail, word)
-        assert isinstance(raised.value.cause, ValueError)
-        await ctx.step.send_event("send", {"name": "order/said", "data": {"said": said}})
-        signal = await ctx.step.wait_for_signal("signal", "go")
-        assert signal is not None
-        event = await ctx.step.wait_for_event("paid", "order/paid", match="data.number")
-        assert event is not None
-        if signal.data["fails"]:
-            raise NonRetriableError(f"{SECRET} of a body")
-        return f"{said}, {signal.data['word']}, {event.data['word']}"
-
-    @app.function(on="perdure/function.finished", if_="event.data.function_id == 'order'")
-    async def hear(ctx: Context) -> str:
-        return str(ctx.event.data.get("result") or ctx.event.data["error"]["message"])
-
-    return app
-
-
-async def whole(env: Environment, *, fails: bool = False) -> Any:
-    (run,) = await env.send(Ordered(word=SECRET, number=7))
-    await env.advance("1h")  # the retries
-    assert run.status == "running", run.error
-    await run.signal("go", {"word": f"{SECRET} of a signal", "fails": fails})
-    await env.send("order/paid", {"number": 7, "word": f"{SECRET} of an event"})
-    return run
-
-
-async def everything(env: Environment) -> bytes:
-    """All that stands in the log."""
-    found = bytearray()
-    for topic, partitions in TOPICS.items():
-        for number in range(partitions):
-            first, end = await env.log.bounds(topic, number)
-            at = first
-            while at < end:
-                batch = await env.log.read(topic, number, at, 1_000)
-                for entry in batch:
-                    found += entry.key + b" ".join(entry.headers.values()) + entry.value
-                at = batch[-1].offset + 1
-    return bytes(found)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -174,42 +100,6 @@ async def test_events_of_other_producers_are_sealed_when_they_are_taken_in() -> 
 
 # --- large ones -----------------------------------------------------------------------------------------------------
 
-SMALL = Limits(payload_bytes_max=1_000, stored_payload_bytes_max=50_000)
-
-
-def large(size: int) -> str:
-    return "x" * size
-
-
-def sized(payloads: Payloads | None = None, limits: Limits = SMALL) -> App:
-    app = App("sized", payloads=payloads, limits=limits)
-
-    @app.function
-    async def grow(ctx: Context) -> str:
-        made = await ctx.step.run("large", large, ctx.event.data["size"])
-        await ctx.step.sleep("a-while", "2h")
-        return made + "y"
-
-    @app.function
-    async def parent(ctx: Context) -> int:
-        return len(await ctx.step.invoke("grow", grow, ctx.event.data))
-
-    @app.function
-    def sync_grow(ctx: SyncContext) -> str:
-        made = ctx.step.run("large", large, ctx.event.data["size"])
-        ctx.step.sleep("a-while", "2h")
-        return made + "y"
-
-    return app
-
-
-@asynccontextmanager
-async def sized_run(name: str, size: int, **more: Any) -> AsyncGenerator[tuple[Environment, Any]]:
-    app = sized(**more)
-    async with environment(app) as env:
-        run = await env.start(app.functions.resolve(name), {"size": size})
-        yield env, run
-
 
 @pytest.mark.parametrize("payloads", [None, SEALED], ids=["plain", "sealed"])
 @pytest.mark.parametrize("function", ["grow", "sync-grow"])
@@ -248,3 +138,51 @@ async def test_large_results_survive_every_crash() -> None:
         assert run.result == 5_001
 
     await crash_everywhere(sized(SEALED), script)
+
+
+# --- what hangs on the data of events -------------------------------------------------------------------------------
+
+
+async def test_what_looks_at_events_sees_their_data() -> None:
+    app = App("looking", payloads=SEALED)
+    seen: list[str] = []
+
+    @app.function(on=Trigger("a", if_='event.data.word == "yes"'))
+    async def by_text(ctx: Context) -> str:
+        event = await ctx.step.wait_for_event("b", "b", if_="async.data.n > event.data.n")
+        assert event is not None
+        return event.data["word"]
+
+    @app.function(on=Trigger("a", if_=lambda event: event.data["word"] == "yes"))
+    async def by_code(ctx: Context) -> str:
+        event = await ctx.step.wait_for_event("b", "b", if_=lambda event: event.data["n"] > 1)
+        assert event is not None
+        return event.data["word"]
+
+    @app.function(on="a", cancel_on=CancelOn("stop", match="key"))
+    async def cancelled(ctx: Context) -> None:
+        await ctx.step.sleep("long", "10d")
+
+    async with environment(app) as env:
+        assert len(await env.send("a", {"word": "no", "n": 1}, key="x")) == 1
+        runs = await env.send("a", {"word": "yes", "n": 1}, key="k")
+        assert len(runs) == 3
+        await env.send("b", {"n": 1, "word": "first"})
+        await env.send("b", {"n": 2, "word": "second"}, ts=env.now() + timedelta(hours=1))
+        await env.advance("1h")
+        await env.send("stop", {}, key="k")
+        seen = [str(run.result) if run.status == "completed" else run.status for run in runs]
+        assert sorted(seen) == ["cancelled", "second", "second"]
+        assert [run.status for run in env.runs("cancelled")] == ["running", "cancelled"]
+
+
+async def test_what_nobody_could_match_is_refused_at_start() -> None:
+    app = App("refused", payloads=SEALED)
+
+    @app.function(on="a", cancel_on=CancelOn("stop", match="data.id"))
+    async def one(ctx: Context) -> None:
+        pass
+
+    with pytest.raises(UsageError, match=r"'one', cancel_on: .*which this app encrypts; match by the key"):
+        async with environment(app):
+            pass

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from perdure.authoring.functions import Function
 from perdure.core.limits import Limits
 from perdure.errors import UsageError
 from perdure.payloads.aesgcm import AesGcm
@@ -17,7 +19,7 @@ from perdure.payloads.store import MemoryStore, PayloadStore
 from perdure.payloads.vault import Vault
 from perdure.payloads.zstd import Zstd
 
-__all__ = ["Payloads", "keys_of", "store_of", "vault_of"]
+__all__ = ["Payloads", "check_functions", "keys_of", "store_of", "vault_of"]
 
 _BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
 
@@ -99,6 +101,19 @@ def _beside(log: object) -> PayloadStore | None:
         file = Path(unquote(parts.path[1:])).absolute()
         return FolderStore(file.with_name(file.name + ".payloads"))
     return None
+
+
+def check_functions(functions: Iterable[Function[Any, Any]], vault: Vault) -> None:
+    """Raises UsageError for a function that asks for what nobody can do with encrypted events: which events cancel a
+    run is found when the run is made, by whoever reads the log, and not all of them have the keys."""
+    for function in functions if vault.encrypts else ():
+        for cancel in function.cancel_on:
+            if cancel.own.startswith("data."):
+                raise UsageError(
+                    f"function {function.id!r}, cancel_on: CancelOn({cancel.event!r}, match={cancel.path!r}) looks "
+                    "into the data of the event that begins a run, which this app encrypts; match by the key of the "
+                    "events, match='key', or wait for the event in the body"
+                )
 
 
 def keys_of(text: str) -> AesGcm:

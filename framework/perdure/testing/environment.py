@@ -31,7 +31,7 @@ from perdure.logs.memory import MemoryLog
 from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observers
 from perdure.observability.tracing import tracing
-from perdure.payloads.settings import Payloads
+from perdure.payloads.settings import Payloads, check_functions
 from perdure.payloads.store import MemoryStore
 from perdure.testing.clock import VirtualClock
 from perdure.testing.steps import Mock, MockedSteps, Mocks
@@ -69,6 +69,8 @@ class Environment:
         self.reader = JournalReader(log, kept, Reading(connections.vault, fetches=True))
         """The log, folded by a reader of its own; up to date whenever the environment has settled."""
         self._connections = connections
+        self.vault = connections.vault
+        """What becomes of payloads: by the codecs of the app, with a store in memory."""
         self.mocks = Mocks()
         self._steps: LocalSteps | None = None
         self._engine: Engine | None = None
@@ -86,6 +88,7 @@ class Environment:
     async def start_worker(self) -> None:
         """Starts the worker, or starts it again after `crash_worker`."""
         self.app.functions.check()
+        check_functions(self.app.functions, self._connections.vault)
         log = self.log.connect(f"worker-{self._workers}")
         await log.open()
         self._workers += 1

@@ -155,6 +155,8 @@ def _set_until(state: PartitionState, run: Run, until: int) -> None:
 
 def _own(event: EventData, path: str) -> tuple[bool, bytes]:
     try:
+        if paths.parse_path(path)[0] != "data":
+            return paths.match_value(event, path)  # its data may be encrypted
         return paths.match_value(paths.event_view(event), path)
     except (EncodingError, UsageError):  # any client may append events
         return False, b""
