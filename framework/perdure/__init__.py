@@ -5,6 +5,16 @@ from perdure.authoring.cron import Cron
 from perdure.authoring.ending import CancelOn, Timeouts
 from perdure.authoring.events import Event, Received, Tick
 from perdure.authoring.functions import Function
+from perdure.authoring.limits import (
+    Batch,
+    Concurrency,
+    Debounce,
+    Idempotency,
+    Priority,
+    RateLimit,
+    Singleton,
+    Throttle,
+)
 from perdure.authoring.retry import Retry
 from perdure.authoring.steps import step
 from perdure.authoring.triggers import Trigger
@@ -32,6 +42,7 @@ from perdure.errors import (
     RunCancelled,
     RunFailed,
     RunNotFound,
+    RunSkipped,
     StepError,
     StepTimeout,
     Stuck,
@@ -55,9 +66,12 @@ __all__ = [
     "AesGcm",
     "App",
     "AppendFailed",
+    "Batch",
     "CancelOn",
+    "Concurrency",
     "Context",
     "Cron",
+    "Debounce",
     "EncodingError",
     "EntryTooLarge",
     "Event",
@@ -66,6 +80,7 @@ __all__ = [
     "Function",
     "FunctionOptions",
     "Handle",
+    "Idempotency",
     "IncompatibleSchema",
     "InvalidEvent",
     "LevelTooNew",
@@ -84,14 +99,18 @@ __all__ = [
     "PayloadTooLarge",
     "Payloads",
     "PerdureError",
+    "Priority",
+    "RateLimit",
     "Received",
     "Retry",
     "RetryAfterError",
     "RunCancelled",
     "RunFailed",
     "RunNotFound",
+    "RunSkipped",
     "RunView",
     "Signal",
+    "Singleton",
     "Skip",
     "StepError",
     "StepInfo",
@@ -100,6 +119,7 @@ __all__ = [
     "Stuck",
     "SyncContext",
     "SyncFailureContext",
+    "Throttle",
     "Tick",
     "Timeouts",
     "Trigger",

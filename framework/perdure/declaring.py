@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
 from typing_extensions import TypedDict
 
 from perdure.authoring.ending import CancelOns, Timeouts
 from perdure.authoring.functions import Function, OnError
+from perdure.authoring.limits import (
+    Batch,
+    Concurrency,
+    Debounce,
+    Idempotency,
+    Priority,
+    RateLimit,
+    Singleton,
+    Throttle,
+)
 from perdure.authoring.retry import Retry
 from perdure.authoring.triggers import If, On
 from perdure.execution.context import Context, FailureContext
@@ -54,3 +64,19 @@ class FunctionOptions(TypedDict, total=False):
     """The events that cancel a run: a `CancelOn`, or a list of them."""
     timeouts: Timeouts | None
     """Within which times a run has to begin and to end; else it is cancelled."""
+    concurrency: Concurrency | Sequence[Concurrency] | None
+    """How many of its steps or runs go on at once."""
+    throttle: Throttle | None
+    """At which pace runs start; others wait."""
+    rate_limit: RateLimit | None
+    """How many runs start in a period; others are dropped."""
+    debounce: Debounce | None
+    """Starts one run for a burst of events."""
+    batch: Batch | None
+    """Starts one run for many events."""
+    priority: Priority | None
+    """Which of the runs that wait start first."""
+    singleton: Singleton | None
+    """Has one live run at a time."""
+    idempotency: Idempotency | None
+    """Starts one run for each value of a key."""

@@ -31,6 +31,7 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunNotFound",
+    "RunSkipped",
     "StepError",
     "StepProcessDied",
     "StepStopped",
@@ -193,6 +194,17 @@ class RunCancelled(PerdureError):
 
     def __init__(self, run_id: str, reason: str = "") -> None:
         super().__init__(f"run {run_id} was cancelled" + (f": {reason}" if reason else ""))
+        self.run_id = run_id
+        self.reason = reason
+
+
+class RunSkipped(PerdureError):
+    """The run that was awaited never began: flow control dropped its start, and `reason` says why."""
+
+    code = "run-skipped"
+
+    def __init__(self, run_id: str, reason: str = "") -> None:
+        super().__init__(f"run {run_id} was skipped" + (f": {reason}" if reason else ""))
         self.run_id = run_id
         self.reason = reason
 

@@ -220,10 +220,10 @@ def test_what_is_no_function_says_why(body: Any, keywords: dict[str, Any], says:
         make_function(body, **keywords)
 
 
-def test_keywords_that_mean_nothing_yet_are_not_taken() -> None:
+def test_keywords_that_mean_nothing_are_not_taken() -> None:
     anything: Any = make_function
-    with pytest.raises(TypeError, match="concurrency"):
-        anything(place_order, concurrency=3)
+    with pytest.raises(TypeError, match="concurency"):
+        anything(place_order, concurency=3)
 
 
 # --- the registry ------------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_functions_are_found_by_id_and_by_event() -> None:
 
 
 def test_definitions_are_what_the_log_knows() -> None:
-    lives_on: dict[str, Any] = {"cancels": [], "start_within": 0, "finish_within": 0}
+    lives_on: dict[str, Any] = {"cancels": [], "start_within": 0, "finish_within": 0, "flow": []}
     nothing_else: dict[str, Any] = {"conditions": [], "schedules": []} | lives_on
     assert registry().definitions() == [
         {

@@ -127,7 +127,7 @@ def test_a_condition_on_a_field_that_the_class_does_not_have_is_refused(if_: str
 def test_conditions_without_cel_are_of_equalities_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     cel._library.cache_clear()
     cel._environment.cache_clear()
-    cel._compiled.cache_clear()
+    cel._expression.cache_clear()
     monkeypatch.setitem(sys.modules, "cel_expr_python.cel", None)
     try:
         Trigger("a", if_='event.data.plan == "pro" && event.data.n == 1')

@@ -7,6 +7,7 @@ from typing import Any
 from perdure.core import codec, snapshot
 from perdure.core.facts import CHANNEL, STAMP, Stamp, pack_channel, read_fact
 from perdure.core.fold import fold
+from perdure.core.gates import gate_bodies
 from perdure.core.ops import EventData, Op
 from perdure.core.state import PartitionState
 
@@ -131,7 +132,9 @@ def same(a: PartitionState, b: PartitionState) -> bool:
 
 def portrait(state: PartitionState) -> Any:
     return (
-        snapshot.partition_body(state) | {"trials": state.trials.pack()},
+        snapshot.partition_body(state)
+        | {"trials": state.trials.pack(), "passed_ids": list(state.passed_ids.parts())}
+        | {"gates": [part for _, gate in sorted(state.gates.items()) for part in gate_bodies(gate)]},
         {run_id: snapshot.run_body(run) for run_id, run in sorted(state.runs.items())},
         {where: snapshot.cell_body(where, cell) for where, cell in sorted(state.cells.items())},
         list(state.kept),

@@ -58,6 +58,8 @@ LATER = (
     "Ticked",
     "Fired",
     "Messages",
+    "Admitted",
+    "GatesDue",
 )
 """Kinds of records that have come since the logs were written."""
 

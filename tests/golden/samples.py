@@ -31,6 +31,20 @@ CORRELATE: Body = {
 SUBSCRIBE: Body = {"name": "payment/done", "path": "data.id", "value": b'"7"', "run": "r", "key": "/w"}
 RUN = "1p3-aaaaaaaaaaaaaaaaaaaa"
 
+LIMIT: Body = {
+    "id": "batch:f:event.data.customer",
+    "kind": "batch",
+    "key": "event.data.customer",
+    "limit": 10,
+    "period": 60_000_000,
+    "burst": 1,
+    "timeout": 90_000_000,
+    "bytes": 4_096,
+    "mode": "all",
+    "only": "event.data.cents > 100",
+}
+GATE: Body = {"run": RUN, "key": "/charge", "limit": LIMIT["id"], "value": b'"7"'}
+
 OPS: dict[str, Body] = {
     "Started": {"time": T, "code": "1", "python": "3.11"},
     "StepDone": {"key": "/charge", "time": T + 1, "attempt": 2, "took": 1500, "result": b'{"ok":true}'},
@@ -110,6 +124,17 @@ MESSAGES: dict[str, Body] = {
     "Correlate": CORRELATE,
     "Arm": {"name": "payment/done", "path": "data.id", "since": T},
     "Scan": {"name": "payment/done", "path": "data.id", "value": b'"7"', "since": T},
+    "GateAsk": GATE
+    | {"limit": LIMIT, "number": 2, "config": 3, "rank": T - 5, "time": T, "awaited": True, "event": EVENT},
+    "GateAnswer": {
+        "run": RUN,
+        "key": "",
+        "number": 0,
+        "limit": LIMIT["id"],
+        "reason": "too many",
+        "events": [EVENT, PLAIN_EVENT],
+    },
+    "GateLeft": GATE,
 }
 COMMANDS: dict[str, Body] = {
     "StartRun": {"function": "f", "event": EVENT, "tags": {"customer": "7"}},
@@ -149,6 +174,7 @@ CONFIG: Body = {
             ],
             "start_within": 60_000_000,
             "finish_within": 86_400_000_000,
+            "flow": [LIMIT],
         },
         {
             "id": "f:on-failure",
@@ -160,6 +186,7 @@ CONFIG: Body = {
             "cancels": [],
             "start_within": 0,
             "finish_within": 0,
+            "flow": [],
         },
     ],
     "limits": {"inbox_max": 1_000, "of another version": 7},
@@ -217,6 +244,13 @@ def _every_outcome() -> Body:
     )
 
 
+ADMITTED: Body = {
+    "config": 3,
+    "asks": [
+        {"run": RUN, "values": [b'"7"', None], "priority": 5_000_000, "fault": None},
+        {"run": "r", "values": [], "priority": 0, "fault": FAILURE},
+    ],
+}
 Samples = dict[str, tuple[str, str, Body]]
 
 
@@ -236,7 +270,13 @@ def samples() -> Samples:
         "Ingest": ("Ingest", "a batch of events, routed", INGEST),
         "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
-        "Config.3": ("Config", "the functions in force, one under conditions", CONFIG),
+        "Config.4": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
+        "Admitted": ("Admitted", "the keys of two runs, and an event that has none", ADMITTED),
+        "GatesDue": (
+            "GatesDue",
+            "a batch has waited for long enough",
+            {"time": T + 1, "gates": [{"limit": LIMIT["id"], "value": b'"7"', "due": T}]},
+        ),
         "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
         "Level": ("Level", "a level is raised", {"level": 1}),
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
@@ -258,9 +298,9 @@ def samples() -> Samples:
             "what could not be read",
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
-        "Snapshot.5": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.6": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
-        "PackedState.4": ("PackedState", "runs that only wait, in a snapshot", PACKED),
+        "PackedState.5": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",
@@ -277,9 +317,15 @@ def samples() -> Samples:
         "a failed run",
         reply | {"status": "failed", "result": None, "error": FAILURE},
     )
+    return made | _sent()
+
+
+def _sent() -> Samples:
+    """What partitions and clients send."""
+    made: Samples = {}
     for name, body in MESSAGES.items():
         message = {"origin": "1p4", "seq": 12, "body": (f"perdure.{name}", body)}
-        made[f"Message.{name}.3"] = ("Message", f"a message from another partition: {name}", message)
+        made[f"Message.{name}.4"] = ("Message", f"a message from another partition: {name}", message)
     for name, body in COMMANDS.items():
         command = {"id": "c1", "run": "f/chosen", "client": "me", "body": (f"perdure.{name}", body)}
         made[f"Command.{name}.2"] = ("Command", f"a client's command: {name}", command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.core import codec
-from tests.golden.samples import CONFIG, CORRELATE, EVENT, FAILURE, PLAIN_EVENT, POSITION, RUN, T
+from tests.golden.samples import CONFIG, CORRELATE, EVENT, FAILURE, LIMIT, PLAIN_EVENT, POSITION, RUN, T
 
 Body = dict[str, Any]
 PENDING: Body = {
@@ -20,6 +20,7 @@ PENDING: Body = {
     "behind": False,
     "passed": [],
     "alone": 0,
+    "slots": 0,
 }
 
 PARTITION: Body = {
@@ -77,7 +78,9 @@ LIVE: Body = {
     "ops": 3,
     "size": 11,
     "pending": [
-        PENDING | {"key": "/charge", "kind": "step", "due": T + 9, "attempt": 1, "suspect": 2, "alone": 1},
+        PENDING
+        | {"key": "/charge", "kind": "step", "due": T + 9, "attempt": 1, "suspect": 2, "alone": 1}
+        | {"slots": -1},
         PENDING
         | {"key": "/w", "kind": "wait", "due": None, "name": "payment/done", "path": "data.id"}
         | {
@@ -135,6 +138,14 @@ LIVE: Body = {
             "seen": ["evt-0"],
         }
     ],
+    "admission": {
+        "at": 1,
+        "rank": T - 5,
+        "config": 3,
+        "stages": [{"limit": LIMIT, "value": b'"7"'}],
+        "steps": [{"limit": LIMIT | {"kind": "concurrency", "mode": "step"}, "value": b""}],
+        "events": [EVENT, PLAIN_EVENT],
+    },
 }
 ENDED: Body = LIVE | {
     "id": "f/chosen",
@@ -157,6 +168,20 @@ CELL: Body = {
     "subscriptions": [{"run": RUN, "key": "/w", "since": T, "seen": ["evt-1"], "stays": True}],
     "kept": [{"arrived": T, "correlate": CORRELATE}],
     "forgotten": 5,
+}
+GATE: Body = {
+    "limit": LIMIT,
+    "value": b'"7"',
+    "config": 3,
+    "held": [{"run": RUN, "key": "/charge"}],
+    "waiting": [{"run": "r", "key": "", "number": 0, "rank": T, "order": 8, "time": T - 1, "event": EVENT}],
+    "tat": T + 1,
+    "times": [T - 2, T - 1],
+    "since": T - 1,
+    "due": T + 2,
+    "order": 8,
+    "cancelling": True,
+    "expires": T + 3,
 }
 SLEEPING: Body = LIVE | {
     "id": "1p3-aaaaaaaaaaaaaaaaaaaa",
@@ -184,4 +209,5 @@ SNAPSHOT: Body = {
     "runs": [LIVE, ENDED],
     "cells": [CELL],
     "ids": [{"of": "ended_ids", "ids": bytes(range(16))}],
+    "gates": [GATE],
 }

@@ -17,7 +17,7 @@ from perdure.core.conditions import Condition, WaitCondition
 from perdure.core.durations import from_us
 from perdure.errors import UsageError
 
-__all__ = ["CEL_CHARACTERS_MAX", "check", "check_wait", "tester", "wait_tester"]
+__all__ = ["CEL_CHARACTERS_MAX", "check", "check_value", "check_wait", "tester", "valuer", "wait_tester"]
 
 CEL_CHARACTERS_MAX: Final = 4_096
 """How long an expression may be."""
@@ -52,9 +52,19 @@ def _environment(*roots: str) -> Any:
     return _library().NewEnv(variables=dict.fromkeys(roots, kinds.DYN) | own)
 
 
-@lru_cache(maxsize=_COMPILED_MAX)
 def _compiled(text: str, *roots: str) -> Any:
     """Raises UsageError, with the place, for what is no expression, or cannot be true or false."""
+    expression = _expression(text, *roots)
+    kinds = _library().Type
+    given = expression.return_type()
+    if given not in (kinds.BOOL, kinds.DYN):
+        raise UsageError(f"it is {_article(given.name().lower())}, and has to be true or false")
+    return expression
+
+
+@lru_cache(maxsize=_COMPILED_MAX)
+def _expression(text: str, *roots: str) -> Any:
+    """Raises UsageError, with the place, for what is no expression."""
     if len(text) > CEL_CHARACTERS_MAX:
         raise UsageError(
             f"it has {len(text)} characters, and {CEL_CHARACTERS_MAX} at most may be; do it in a step"
@@ -62,14 +72,9 @@ def _compiled(text: str, *roots: str) -> Any:
     if not text.strip():
         raise UsageError('it is empty; leave if_ out, or write one such as event.data.plan == "premium"')
     try:
-        expression = _environment(*(roots or ("event",))).compile(text)
+        return _environment(*(roots or ("event",))).compile(text)
     except RuntimeError as error:  # the library has no type of its own for it
         raise UsageError(_placed(str(error), text)) from None
-    kinds = _library().Type
-    given = expression.return_type()
-    if given not in (kinds.BOOL, kinds.DYN):
-        raise UsageError(f"it is {_article(given.name().lower())}, and has to be true or false")
-    return expression
 
 
 def _placed(said: str, text: str) -> str:
@@ -154,19 +159,54 @@ def _given(root: str, event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _holds(expression: Any, data: Mapping[str, Any], text: str) -> bool:
     try:
+        value = _evaluated(expression, data)
+    except UsageError as error:
+        raise UsageError(_reason(text, str(error))) from error
+    if value.type() == _library().Type.BOOL:
+        return value.value()
+    raise UsageError(_reason(text, f"it is {_article(value.type().name().lower())}, and not true or false"))
+
+
+def _evaluated(expression: Any, data: Mapping[str, Any]) -> Any:
+    """The library's value. Raises UsageError with what it says of a failure."""
+    try:
         value = expression.eval(data=data)
     except (RuntimeError, ValueError, TypeError, OverflowError) as failure:
-        raise UsageError(_reason(text, str(failure))) from failure
-    kinds, kind = _library().Type, value.type()
-    if kind == kinds.BOOL:
-        return value.value()
-    # An error is a value, too, and must never be taken for a yes.
-    said = (
-        str(value.value())
-        if kind == kinds.ERROR
-        else f"it is {_article(kind.name().lower())}, and not true or false"
-    )
-    raise UsageError(_reason(text, said))
+        raise UsageError(str(failure)) from failure
+    if value.type() == _library().Type.ERROR:  # an error is a value, too, and must never be taken for a yes
+        raise UsageError(str(value.value()))
+    return value
+
+
+def check_value(text: str) -> None:
+    """Raises UsageError for an expression that cannot be, or cannot be a text, a number, true or false."""
+    kinds = _library().Type
+    given = _expression(text).return_type()
+    if given not in (kinds.STRING, kinds.INT, kinds.UINT, kinds.DOUBLE, kinds.BOOL, kinds.DYN):
+        raise UsageError(f"it is {_article(given.name().lower())}, and has to be a text or a number")
+
+
+def valuer(text: str) -> Callable[[Mapping[str, Any]], object]:
+    """What an expression says of an event: a text, a number, true or false.
+
+    That raises UsageError when the expression fails, or says something else. Raises UsageError for one that cannot be.
+    """
+    expression, parsed = _expression(text), conditions.parse(text)
+    reads = [*(path for path, _ in parsed.equals), *parsed.reads]
+
+    def value_of(event: Mapping[str, Any]) -> object:
+        try:
+            value = _evaluated(expression, _given("event", conditions.projected(event, reads)))
+        except UsageError as error:
+            raise UsageError(
+                _CODE.sub("", _CODE.sub("", str(error))).strip()[:_REASON_CHARACTERS_MAX]
+            ) from error
+        plain = value.value()
+        if isinstance(plain, str | int | float | bool):
+            return plain
+        raise UsageError(f"it is {_article(value.type().name().lower())}, and has to be a text or a number")
+
+    return value_of
 
 
 def _reason(text: str, said: str) -> str:

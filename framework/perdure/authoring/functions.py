@@ -22,6 +22,7 @@ from perdure.authoring.contexts import annotated_models, context_fault
 from perdure.authoring.cron import Cron
 from perdure.authoring.ending import NO_TIMEOUTS, CancelOn, CancelOns, Timeouts, cancels_of, timeouts_of
 from perdure.authoring.events import Event, Received, Tick, event_codec
+from perdure.authoring.flow import Flow, check_flow, flow_of
 from perdure.authoring.names import INVOKED, function_id_fault
 from perdure.authoring.payloads import Codec, codec_for
 from perdure.authoring.retry import Retry, retry_of
@@ -72,6 +73,8 @@ class Function(Generic[E, R_co]):
     where: str
     """File and line of the body."""
     event_types: Mapping[str, type[Event] | None] = field(default_factory=dict[str, type[Event] | None])
+    flow: Flow = ()
+    """Its flow control, in the order in which a start passes it."""
 
     @property
     def codec(self) -> Codec[Any]:
@@ -110,11 +113,13 @@ def make_function(
     cancel_on: CancelOns = None,
     timeouts: Timeouts | None = None,
     kind: Literal["run", "failure"] = "run",
+    **flow: Any,
 ) -> Function[Any, Any]:
     """The function that a body and its keywords declare.
 
     `on` is an event name, an `Event` class, a `Trigger`, a `Cron`, or a list of these; without it the function is only
-    started or invoked by name. `if_` is asked of whatever event starts it (see `Trigger`). The id defaults to the
+    started or invoked by name. `if_` is asked of whatever event starts it (see `Trigger`); `flow` are the keywords of
+    flow control (see `flow_of`). The id defaults to the
     body's name with dashes. Raises UsageError for a body that takes anything but one context, a bad id, and keywords
     that do not fit.
     """
@@ -151,6 +156,7 @@ def make_function(
         code=version or _source_hash(body),
         where=where,
         event_types=types,
+        flow=flow_of(what, **flow),
     )
 
 
@@ -161,6 +167,7 @@ def check_function(function: Function[Any, Any]) -> None:
     """
     what = f"function {function.id!r} at {function.where}"
     _check_context(function.body, function.is_async, function.triggers, function.crons, what)
+    check_flow(what, function.flow, [model for model in function.event_types.values() if model is not None])
     try:
         _ = function.codec
         for model in dict.fromkeys([*function.event_types.values(), *annotated_models(function.body)]):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TypedDict
 
 from perdure.authoring.functions import Function, check_function
+from perdure.authoring.limits import Concurrency, LimitSpec
 from perdure.errors import UsageError
 
 __all__ = ["Definition", "Registry"]
@@ -52,6 +53,7 @@ class Definition(TypedDict):
     cancels: list[Cancelling]
     start_within: int
     finish_within: int
+    flow: list[LimitSpec]
 
 
 class Registry:
@@ -102,6 +104,23 @@ class Registry:
         """Looks at each function before anything runs. Raises UsageError, with its place, for one that cannot work."""
         for function in self:
             check_function(function)
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        """A limit that several functions share is one."""
+        known: dict[str, tuple[int, Function[Any, Any]]] = {}
+        for function in self:
+            for limit in function.flow:
+                if not isinstance(limit, Concurrency) or limit.scope != "app":
+                    continue
+                shared, other = known.setdefault(limit.spec(function.id)["id"], (limit.limit, function))
+                if shared != limit.limit:
+                    key = f"key {limit.key!r}" if limit.key else "no key"
+                    raise UsageError(
+                        f"function {function.id!r} at {function.where}: Concurrency(limit={limit.limit}, scope='app')"
+                        f" of {limit.unit}s with {key}, and {other.id!r} at {other.where} has {shared} there; the app"
+                        " has one such limit: give both the same"
+                    )
 
     def triggered_by(self, event_name: str) -> list[Function[Any, Any]]:
         """The functions that an event of that name starts, each once, in the order of their definition."""
@@ -145,6 +164,7 @@ class Registry:
                 ],
                 "start_within": function.timeouts.start_us,
                 "finish_within": function.timeouts.finish_us,
+                "flow": [limit.spec(function.id) for limit in function.flow],
             }
             for function in sorted(self, key=lambda function: function.id)
         ]

@@ -13,7 +13,7 @@ from perdure.client.ends import End, Reply
 from perdure.core import payload
 from perdure.core.durations import Duration, to_us
 from perdure.core.limits import Limits
-from perdure.errors import PayloadTooLarge, RunCancelled, RunFailed, UsageError
+from perdure.errors import PayloadTooLarge, RunCancelled, RunFailed, RunSkipped, UsageError
 
 REASON_BYTES_MAX = 1_024
 R = TypeVar("R")
@@ -44,7 +44,7 @@ class Handle(Generic[R]):
         """Waits for the run's end and returns what its function returned.
 
         `timeout` is in seconds, or a string such as "30s"; the run goes on when it passes, and TimeoutError is raised.
-        Raises RunFailed and RunCancelled for runs that ended so, RunNotFound when no such run is known.
+        Raises RunFailed, RunCancelled and RunSkipped for runs that ended so, RunNotFound when no such run is known.
         """
         reply = await (self._end() if timeout is None else self._end_within(timeout))
         if reply["status"] == "failed":
@@ -54,6 +54,8 @@ class Handle(Generic[R]):
             )
         if reply["status"] == "cancelled":
             raise RunCancelled(self.run_id, reply["reason"])
+        if reply["status"] == "skipped":
+            raise RunSkipped(self.run_id, reply["reason"])
         return self._codec.decode(reply["result"])
 
     async def _end(self) -> Reply:
@@ -69,7 +71,7 @@ class Handle(Generic[R]):
             ) from None
 
     async def status(self) -> str:
-        """ "queued", "scheduled", "running", "paused", "parked", "completed", "failed" or "cancelled"."""
+        """ "queued", "scheduled", "running", "paused", "parked", "completed", "failed", "cancelled" or "skipped"."""
         return (await self._ask())["status"]
 
     async def value(self, name: str) -> Any:

@@ -6,7 +6,18 @@ from collections import deque
 from typing import Any
 
 from perdure.core import avro, codec
-from perdure.core.entities import Cell, CellKey, Item, Listener, Pending, Request, Run, Subscription
+from perdure.core.entities import (
+    Admission,
+    Cell,
+    CellKey,
+    Item,
+    Listener,
+    Pending,
+    Request,
+    Run,
+    Stage,
+    Subscription,
+)
 from perdure.core.roster import Form, Roster
 
 __all__ = ["RUNS", "cell_body", "cells_roster", "fired", "run_body", "run_of", "runs_roster", "waits"]
@@ -49,7 +60,24 @@ def run_body(run: Run) -> Body:
         {name: getattr(listener, name) for name in Listener.__slots__}
         for listener in (run.listeners or {}).values()
     ]
+    body["admission"] = None if run.admission is None else _admission_body(run.admission)
     return body
+
+
+def _admission_of(body: Body) -> Admission:
+    stages, steps = ([Stage(s["limit"], s["value"]) for s in body[name]] for name in ("stages", "steps"))
+    return Admission(body["at"], body["rank"], body["config"], stages, steps, body["events"])
+
+
+def _admission_body(admission: Admission) -> Body:
+    return {
+        "at": admission.at,
+        "rank": admission.rank,
+        "config": admission.config,
+        "stages": [stage._asdict() for stage in admission.stages],
+        "steps": [stage._asdict() for stage in admission.steps],
+        "events": list(admission.events),
+    }
 
 
 def run_of(body: Body) -> Run:
@@ -66,6 +94,8 @@ def run_of(body: Body) -> Run:
     run.requests = {r["command"]: Request(r["client"], r["answer"], r["refused"]) for r in body["requests"]}
     if body["listeners"]:
         run.listeners = {listener["key"]: Listener(**listener) for listener in body["listeners"]}
+    if body["admission"] is not None:
+        run.admission = _admission_of(body["admission"])
     return run
 
 

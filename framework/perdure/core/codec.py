@@ -27,7 +27,8 @@ from perdure.errors import EncodingError
 NAMESPACE = "perdure"
 RECORDS = (
     "Event", "Claim", "Commit", "Ingest", "Due", "Config", "Level", "Snapshotted", "Released", "Resumed", "Scanned",
-    "Message", "Messages", "Command", "Ticked", "Reply", "DeadLetter", "Snapshot", "PackedState", "Fired",
+    "Message", "Messages", "Command", "Ticked", "Reply", "DeadLetter", "Snapshot", "PackedState", "Fired", "Admitted",
+    "GatesDue",
 )  # fmt: skip
 """The records that stand alone in the log; every other schema is a part of one of these."""
 

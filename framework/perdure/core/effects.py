@@ -108,6 +108,23 @@ class Ticked:
     schedule: str
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A step of a run has all the places that its attempt needs."""
+
+    run: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateDue:
+    """A limit waits until a time (µs) for one value of its key."""
+
+    limit: str
+    value: bytes
+    due: int
+
+
 Effect = (
     Activate
     | Arm
@@ -122,4 +139,6 @@ Effect = (
     | Bury
     | Configured
     | Ticked
+    | Granted
+    | GateDue
 )

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from perdure.core.ops import EventData, Failure, Op
 
 PendingKind = Literal["step", "timer", "wait", "signal", "child"]
-Status = Literal["queued", "scheduled", "running", "paused", "parked", "completed", "failed", "cancelled"]
-ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+Status = Literal[
+    "queued", "scheduled", "running", "paused", "parked", "completed", "failed", "cancelled", "skipped"
+]  # fmt: skip
+ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled", "skipped"})
 STILL: frozenset[str] = frozenset({"paused", "parked"})
 
 # The factories of a run's fields. As `dict[str, int]` they would try, in vain, to note that on each object they make,
@@ -49,6 +51,36 @@ class Pending:
     suspect: int = 0
     """Unclean takeovers at which this step was in flight (A8)."""
     alone: int = 0
+    slots: int = 0
+    """Of a step under flow control: the places that it has; -1 before it has asked again."""
+
+
+class Stage(NamedTuple):
+    """A limit (`perdure.Limit`) as it holds for one run, whose event has this value as its key."""
+
+    limit: dict[str, Any]
+    value: bytes
+
+
+@dataclass(slots=True)
+class Admission:
+    """How far a run under flow control has come."""
+
+    at: int = -1
+    """The stage that it waits for; -1 before its keys are known, and their count once it is through."""
+    rank: int = 0
+    """Its place in queues: a time (µs), moved by its priority."""
+    config: int = 0
+    stages: list[Stage] = field(default_factory=list[Stage])
+    steps: list[Stage] = field(default_factory=list[Stage])
+    """What each attempt of a step has to pass."""
+    events: list[EventData] = field(default_factory=list[EventData])
+    """Of a run that was made of several: all of them, its own included, in order."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the run may start."""
+        return self.at >= len(self.stages)
 
 
 @dataclass(slots=True)
@@ -160,6 +192,8 @@ class Run:
     """How many runs above it wait for it."""
     requests: dict[str, Request] = field(default_factory=_dict)
     """The last ones, by the ids of their commands; the oldest first."""
+    admission: Admission | None = None
+    """Its flow control, if its function has any."""
     result: bytes | None = None
     error: Failure | None = None
     reason: str = ""
@@ -173,6 +207,11 @@ class Run:
     def seed(self) -> str:
         """What tells one life of a run from the next: what must differ between these derives from it."""
         return f"{self.id}~{self.restarts}" if self.restarts else self.id
+
+    @property
+    def may_start(self) -> bool:
+        """Whether no limit is between it and its start."""
+        return self.admission is None or self.admission.open
 
     @property
     def place(self) -> str:

@@ -95,6 +95,12 @@ class Limits:
     """How long after its end a run's id stays among them (µs)."""
     commands_max: int = 256
     """Command ids that a run remembers."""
+    idempotency_keys_max: int = 1_000_000
+    """Idempotency keys remembered as digests of 16 bytes, per partition: with so many more within their time, the
+    oldest are forgotten before it."""
+    gates_max: int = 100_000
+    """Keys of rate limits and throttles that a partition counts by; of more, those are forgotten that are nearest to
+    their end."""
     kept_events_max: int = 1_000
     """Events that a cell remembers for waits which reach it late."""
     kept_event_time_max: int = 10 * MINUTE_US
@@ -179,8 +185,8 @@ class Limits:
 
 FOLDED = (
     "commands_max", "ended_bytes_max", "ended_id_time_max", "ended_ids_max", "ended_run_time_max", "ended_runs_max",
-    "event_id_time_max", "event_ids_max", "generated_id_time_max", "inbox_max", "kept_bytes_max", "kept_event_time_max",
-    "kept_events_max", "old_event_ids_max", "passed_events_max",
+    "event_id_time_max", "event_ids_max", "gates_max", "generated_id_time_max", "idempotency_keys_max", "inbox_max",
+    "kept_bytes_max", "kept_event_time_max", "kept_events_max", "old_event_ids_max", "passed_events_max",
     "requests_max", "seen_events_max", "snapshot_sets_max", "watchers_max",
 )  # fmt: skip
 """The bounds that the fold knows."""

@@ -34,8 +34,6 @@ STEP_ABANDONED = "perdure.StepAbandoned"
 CHILD_ISSUED = "perdure.ChildIssued"
 CHILD_DROPPED = "perdure.ChildDropped"
 EVENTS_SENT = "perdure.EventsSent"
-SLOT_ASKED = "perdure.SlotAsked"
-SLOT_RELEASED = "perdure.SlotReleased"
 RUN_DONE = "perdure.RunDone"
 RUN_FAILED = "perdure.RunFailed"
 RUN_CANCELLED = "perdure.RunCancelled"
@@ -50,6 +48,8 @@ PARKED = "perdure.Parked"
 VALUE_SET = "perdure.ValueSet"
 END_HELD = "perdure.EndHeld"
 EVENT_PASSED = "perdure.EventPassed"
+SLOT_ASKED = "perdure.SlotAsked"
+SLOT_RELEASED = "perdure.SlotReleased"
 
 # The outcomes of a child run
 CHILD_DONE = "perdure.ChildDone"
@@ -83,8 +83,6 @@ CONSEQUENCES = frozenset(
         CHILD_ISSUED,
         CHILD_DROPPED,
         EVENTS_SENT,
-        SLOT_ASKED,
-        SLOT_RELEASED,
         RUN_DONE,
         RUN_FAILED,
         RUN_CANCELLED,
@@ -94,7 +92,9 @@ CONSEQUENCES = frozenset(
         WAIT_FILTERED,
     }
 )
-BOOKKEEPING = frozenset({ATTEMPT_FAILED, PARKED, VALUE_SET, END_HELD, EVENT_PASSED})
+BOOKKEEPING = frozenset(
+    {ATTEMPT_FAILED, PARKED, VALUE_SET, END_HELD, EVENT_PASSED, SLOT_ASKED, SLOT_RELEASED}
+)
 ENDS = frozenset({RUN_DONE, RUN_FAILED, RUN_CANCELLED, RUN_RESTARTED})
 """What a change ends with. After the last one the run is live, and begins anew."""
 SENDS = frozenset({CHILD_ISSUED, EVENTS_SENT})

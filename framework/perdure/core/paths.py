@@ -12,7 +12,15 @@ from perdure.core import payload
 from perdure.core.ops import EventData
 from perdure.errors import EncodingError, UsageError
 
-__all__ = ["PATH_BYTES_MAX", "event_value", "event_view", "match_value", "parse_path", "path_value"]
+__all__ = [
+    "PATH_BYTES_MAX",
+    "digested",
+    "event_value",
+    "event_view",
+    "match_value",
+    "parse_path",
+    "path_value",
+]
 
 PATH_BYTES_MAX: Final = 256
 MATCH_BYTES_MAX: Final = 1_024
@@ -78,7 +86,12 @@ def match_value(event: Mapping[str, Any], path: str) -> tuple[bool, bytes]:
     """Like `path_value`, as waits and events are matched by it: of a large value it is a digest, so that an event which
     many paths lead into still fits a record (A7). Canonical JSON never begins like a digest."""
     found, value = path_value(event, path)
-    return found, value if len(value) <= MATCH_BYTES_MAX else b"#" + blake2b(value).hexdigest().encode()
+    return found, digested(value)
+
+
+def digested(value: bytes) -> bytes:
+    """A value in canonical JSON, or the digest of a large one."""
+    return value if len(value) <= MATCH_BYTES_MAX else b"#" + blake2b(value).hexdigest().encode()
 
 
 def event_value(event: EventData, path: str) -> tuple[bool, bytes]:

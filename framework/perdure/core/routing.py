@@ -48,6 +48,11 @@ def schedule_partition(schedule: str, partitions: int) -> int:
     return partition_of(f"schedule:{schedule}", partitions)
 
 
+def gate_partition(limit: str, value: bytes, partitions: int) -> int:
+    """The partition that counts what passes a limit by one value of its key."""
+    return partition_of(f"limit:{limit}|{value.decode(errors='backslashreplace')}", partitions)
+
+
 def event_partition(key: str, partitions: int) -> int:
     """The partition of the events topic for an event's key."""
     return partition_of(f"event:{key}", partitions)

@@ -6,6 +6,7 @@ has not yet encoded, is encoded first.
 
 from __future__ import annotations
 
+import heapq
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from typing import Any
 from perdure.core import codec, packed
 from perdure.core.bodies import cell_body, cell_of, run_body, run_of, timed
 from perdure.core.fold import LEVEL, aging, too_new
+from perdure.core.gates import gate_bodies, take_gate
 from perdure.core.ids import GENERATED
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.roster import Shelf
@@ -23,7 +25,7 @@ from perdure.errors import EncodingError, LevelTooNew
 __all__ = ["Restoring", "SnapshotCut", "cell_body", "partition_body", "restore", "run_body", "take"]
 
 Body = dict[str, Any]
-_OLD_IDS = ("old_event_ids", "old_made_ids", "ended_ids")
+_OLD_IDS = ("old_event_ids", "old_made_ids", "ended_ids", "passed_ids")
 _TRIALS = "trials"
 
 
@@ -41,7 +43,10 @@ class SnapshotCut:
         self._ids = [{"of": name, "ids": part} for name in _OLD_IDS for part in getattr(state, name).parts()]
         if trials := state.trials.pack():
             self._ids.append({"of": _TRIALS, "ids": trials})
+        self._gates = [part for gate in state.gates.values() for part in gate_bodies(gate)][::-1]
+        """As they are now: there are few that much waits at."""
         self._run_bodies: list[Body] = []
+        self._gate_bodies: list[Body] = []
         self._cell_bodies: list[Body] = []
         self._id_bodies: list[Body] = []
         self._bytes = 0
@@ -89,9 +94,11 @@ class SnapshotCut:
             "runs": self._run_bodies,
             "cells": self._cell_bodies,
             "ids": self._id_bodies,
+            "gates": self._gate_bodies,
         }
         self.chunks.append(_seal(codec.encode("Snapshot", body)))
         self._partition, self._run_bodies, self._cell_bodies, self._id_bodies = None, [], [], []
+        self._gate_bodies = []
         self._bytes = 0
 
     def advance(self, entities_max: int) -> bool:
@@ -117,6 +124,11 @@ class SnapshotCut:
             elif self._ids:
                 body = self._ids.pop()
                 self._save(self._id_bodies, lambda body=body: body, len(body["ids"]))
+            elif self._gates:
+                body = self._gates.pop()
+                size = 300 + 8 * len(body["times"]) + 100 * (len(body["waiting"]) + len(body["held"]))
+                data = sum(len(waiter["event"]["data"]) for waiter in body["waiting"] if waiter["event"])
+                self._save(self._gate_bodies, lambda body=body: body, size + data)
             elif self._packed:
                 self._take_packed()
             else:
@@ -197,6 +209,8 @@ class Restoring:
             state.runs[run["id"]] = run_of(run)
         for cell in body["cells"]:
             state.cells[cell["name"], cell["path"], cell["value"]] = cell_of(cell)
+        for gate in body["gates"]:
+            take_gate(state.gates, gate)
         for part in body["ids"]:
             if part["of"] == _TRIALS:
                 _take_trials(state, part["ids"])
@@ -217,6 +231,8 @@ class Restoring:
         state.kept_bytes = sum(map(aging.kept_bytes, kept))
         ended = (runs[run_id] for _, run_id in state.ended if run_id in runs)
         state.ended_bytes = sum(map(aging.run_bytes, ended))
+        state.gates_expiring = [(gate.expires, key) for key, gate in state.gates.items() if gate.expires]
+        heapq.heapify(state.gates_expiring)
         return state, self._covers
 
 

@@ -7,7 +7,7 @@ Plain data, changed by the fold alone. Everything that a successor needs is here
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from perdure.core.entities import (
     Status,
     Subscription,
 )
+from perdure.core.gates import Gate, GateKey
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.oldids import OldIds
 from perdure.core.roster import Roster
@@ -53,6 +54,9 @@ __all__ = [
     "Status",
     "Subscription",
 ]
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
@@ -138,6 +142,9 @@ class PartitionState:
     armed: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     announced: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     schedules: dict[str, Schedule] = field(default_factory=dict[str, Schedule])
+    gates: dict[GateKey, Gate] = field(default_factory=dict[GateKey, Gate])
+    passed_ids: OldIds = field(default_factory=OldIds)
+    """Idempotency keys, and when a run of each was let in."""
     scans: dict[int, Scan] = field(default_factory=dict[int, Scan])
     scan_next: int = 0
     sets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -157,6 +164,10 @@ class PartitionState:
     """Not state: a config, and which of the engine's own events its functions hear."""
     ending: tuple[object, dict[str, dict[str, Any]]] = (None, {})
     """Not state: a config, and those of its functions whose runs events or the clock may cancel."""
+    gates_expiring: list[tuple[int, GateKey]] = field(default_factory=list[tuple[int, GateKey]])
+    """Not state: a heap of when gates will be forgotten; some of it is out of date."""
+    limiting: tuple[object, Mapping[str, Any]] = (None, _NOTHING)
+    """Not state: a config, and the limits of its functions."""
     local: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque[tuple[str, dict[str, Any]]])
     """Not state: messages of the record being folded to this very partition; empty between records."""
 
@@ -187,6 +198,14 @@ class PartitionState:
                 },
             )
         return self.ending[1]
+
+    @property
+    def limited(self) -> Mapping[str, Any]:
+        """The functions under flow control under the config in force, and the limits of each (`perdure.Limit`)."""
+        if self.limiting[0] is not self.config:
+            functions = self.config["functions"]
+            self.limiting = self.config, {f["id"]: f["flow"] for f in functions if f.get("flow")}
+        return self.limiting[1]
 
     def run(self, run_id: str) -> Run | None:
         """A run that is about to be changed."""

@@ -50,6 +50,8 @@ class Attempts:
     def start(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         if self._services.draining:
             return  # the next owner starts it
+        if run.admission is not None and run.admission.steps and not self._has_places(run, resident, ask.key):
+            return
         if self._driver.hold(lambda: self._start_held(run, resident, ask)):
             return
         pending = run.pending.get(ask.key)
@@ -57,6 +59,28 @@ class Attempts:
             self._start_noted(run, resident, ask, pending)
         else:
             self._run(run, resident, ask)
+
+    def _has_places(self, run: Run, resident: Resident, key: str) -> bool:
+        """Whether an attempt may start, under limits on steps. It asks for its places, if it has not."""
+        pending, admission = run.pending.get(key), run.admission
+        if pending is None or admission is None:
+            return False  # no record names it yet; the one that does asks
+        if pending.slots < 0:
+            op: Op = ops.SLOT_ASKED, {"key": key, "limit": ""}
+            resident.turns.append(Step([op], [], [], 64))
+            self._driver.mark(resident)
+        return pending.slots == len(admission.steps)
+
+    def granted(self, run_id: str, key: str) -> None:
+        """A step of a run has all the places that its attempt needs."""
+        resident = self._driver.residents.get(run_id)
+        if resident is None:
+            self._driver.activate(run_id)  # which starts all that may be started
+            return
+        run = self._driver.state.runs[run_id]
+        ask = None if resident.ended or run.status in STILL else resident.execution.asked(key)
+        if ask is not None and key not in resident.running:
+            self.start(run, resident, ask)
 
     def _start_held(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         """Something may have come between; and it may have been wanted twice."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from perdure.core.ops import Op
 from perdure.core.state import PartitionState, Run
+from perdure.engine.admission import Admissions
 from perdure.engine.life import Life
 from perdure.engine.resident import Resident, Step
 from perdure.engine.services import Services
@@ -25,6 +26,11 @@ class Driver(Protocol):
 
     @property
     def services(self) -> Services: ...
+
+    @property
+    def admission(self) -> Admissions:
+        """Brings runs under flow control to their limits."""
+        ...
 
     @property
     def residents(self) -> dict[str, Resident]:

@@ -39,8 +39,14 @@ def without_body(driver: Driver, run: Run, resident: Resident | None) -> bool:
     if run.held is not None:  # its attempts are gone with their owner (B2)
         driver.plain_commit(run, [run.held])
         return True
+    if run.status == "scheduled" and driver.services.clock.now() < run.not_before:
+        return True
+    if not run.may_start:
+        if run.status not in STILL:
+            driver.admission.want(run)
+        return True
     if run.status == "scheduled":
-        return driver.services.clock.now() < run.not_before
+        return False
     if run.status in STILL:
         return not any(item.name == "perdure.ResumeAsk" for item in run.inbox)
     return False

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from perdure.core import effects
 from perdure.core.state import PartitionState
 from perdure.engine.firing import Firing
+from perdure.engine.gates import Gates
 from perdure.engine.keeping import Keeping
 from perdure.engine.life import Life
 from perdure.engine.residents import Residents
@@ -40,6 +41,7 @@ class Lead:
         self.router = Router(self.life)
         self.searches = Searches(self.life)
         self.schedules = Schedules(self.life)
+        self.gates = Gates(self.life)
         self.snapshots = Snapshots(self.life)
         self.keeping = Keeping(self.life)
         self.firing = Firing(self.life, self._fire)
@@ -54,6 +56,7 @@ class Lead:
         self.life.outbox.resend()
         self.searches.begin()
         self.schedules.begin()
+        self.gates.begin()
         self.snapshots.begin()
         self.residents.begin()
 
@@ -75,6 +78,7 @@ class Lead:
             self.life.timers.close()
             self.router.close()
             self.schedules.close()
+            self.gates.close()
             self.snapshots.close()
             self.residents.close()
             self.firing.close()
@@ -113,8 +117,13 @@ class Lead:
                 self.searches.mark(scan)
             case effects.Configured():
                 self.router.configured()
+                self.residents.admission.configured()
                 self.residents.retry_absent()
                 self.schedules.configured()
+            case effects.Granted(run, key):
+                self.residents.attempts.granted(run, key)
+            case effects.GateDue(limit, value, due):
+                self.gates.arm(limit, value, due)
             case effects.Ticked(schedule):
                 self.schedules.ticked(schedule)
             case effects.Bury(offset, reason):

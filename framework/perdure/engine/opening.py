@@ -44,12 +44,13 @@ class Opening:
             raise fetched
         opener = Opener(self._vault, fetched)
         event = opener.event(run.event)
+        events = [] if run.admission is None else [opener.event(event) for event in run.admission.events]
         history: list[Sequence[Op]] = []
         for part in run.history:
             changes = codec.ops_of(part)
             history.append([opener.op(op) for op in changes] if sealed.MARK in part else changes)
         if not opener.wanted:
-            return Opened(event, history)
+            return Opened(event, history, events)
         self._fetching.add(run.id)
         run_id = run.id
         with_store(

@@ -24,6 +24,8 @@ class Opened:
 
     event: EventData
     history: list[Sequence[Op]]
+    events: list[EventData]
+    """Of a run that was made of several: all of them."""
 
 
 @dataclass(slots=True)

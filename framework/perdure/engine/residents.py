@@ -11,6 +11,7 @@ from perdure.core.ids import BODY, UNTIL
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Run
 from perdure.engine import inbox
+from perdure.engine.admission import Admissions
 from perdure.engine.attempts import Attempts
 from perdure.engine.commits import Commits
 from perdure.engine.life import Life
@@ -38,6 +39,7 @@ class Residents:
         self._absent: dict[str, None] = {}
         self._fresh: deque[tuple[int, Resident]] = deque()
         self.storing = Storing(self)
+        self.admission = Admissions(life)
         self.attempts = Attempts(self)
         self.commits = Commits(self)
         self.resting = Resting(self)
@@ -59,11 +61,8 @@ class Residents:
     @property
     def busy(self) -> bool:
         """Whether a turn computes, waits to be committed, or runs are still to be woken."""
-        return (
-            self.commits.waiting
-            or self._waking.busy
-            or any((r.busy or r.queue) and not r.paused for r in self.residents.values())
-        )
+        queued = self.commits.waiting or self._waking.busy or self.admission.busy
+        return queued or any((r.busy or r.queue) and not r.paused for r in self.residents.values())
 
     def let_go(self, resident: Resident) -> None:
         """Tears a coroutine down; what it did and no record holds is forgotten, its attempts are cancelled (A3)."""

@@ -14,7 +14,7 @@ from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
 from perdure.engine.opening import Opening
 from perdure.engine.pauses import growing
-from perdure.engine.resident import Resident
+from perdure.engine.resident import Opened, Resident
 from perdure.engine.trials import Trials
 from perdure.errors import (
     NonDeterminismError,
@@ -198,8 +198,7 @@ class Waking:
             return None
         if opened is None:
             return None
-        began = run.begun or max(run.created, run.not_before)
-        start = RunStart(run.id, run.function, (opened.event,), began, run.tags, run.seed, run.depth)
+        start = _start_of(run, opened)
         execution = execution_for(
             function,
             start,
@@ -208,8 +207,10 @@ class Waking:
             child_run_id=child_run_id,
             strict=services.strict,
         )
-        resident = Resident(run.id, function, execution, max(run.time, began))
+        resident = Resident(run.id, function, execution, max(run.time, start.created))
         resident.careful = self._careful and run.prev < driver.life.since
+        if run.admission is not None and run.admission.steps:
+            resident.careful = True  # the record that names a step asks for its places
         driver.residents[run.id] = resident
         try:
             if not run.started:
@@ -281,6 +282,13 @@ class Waking:
         """It is parked already and no record says it again, but a person has asked for it to go on."""
         self._driver.life.replies.unfit[run.id] = reason
         self._driver.services.observers.unfit(run, reason)
+
+
+def _start_of(run: Run, opened: Opened) -> RunStart:
+    events = tuple(opened.events) or (opened.event,)
+    own = next((n for n, event in enumerate(events) if event["id"] == run.event["id"]), 0)
+    began = run.begun or max(run.created, run.not_before)
+    return RunStart(run.id, run.function, events, began, run.tags, run.seed, run.depth, own)
 
 
 def _is_due(run: Run, now: int) -> bool:

@@ -128,7 +128,7 @@ def _child_fields(
 
 def fresh_event(desk: Desk, data: object) -> EventData:
     """The event with which a run begins anew. Raises UsageError for data that its body could not read."""
-    function, began = desk.function, desk.start.events[0]
+    function, began = desk.function, desk.start.event
     if function.kind == "failure":
         raise UsageError(f"restart_with in {function.id}: a failure handler runs once, and is not begun anew")
     event_id = digest("restarted", desk.start.seed)

@@ -38,11 +38,11 @@ class BaseContext(Generic[E_co]):
     @cached_property
     def event(self) -> Received[E_co]:
         """The event that started this run: `.data`, `.name`, `.id`, `.ts`, `.key`, `.v`."""
-        return self.events[0]
+        return self.events[self._desk.start.at]
 
     @cached_property
     def events(self) -> list[Received[E_co]]:
-        """All events of this run: one, or a batch."""
+        """All events of this run: one, a batch, or all of a burst (`Debounce(keep="all")`)."""
         function = self._desk.function
         return [function.receive(event) for event in self._desk.start.events]
 
@@ -144,7 +144,7 @@ class FailedRun(BaseContext[E_co]):
 
     @cached_property
     def _failed(self) -> dict[str, Any]:
-        return payload.loads(self._desk.start.events[0]["data"], what="the failure")
+        return payload.loads(self._desk.start.event["data"], what="the failure")
 
     @cached_property
     def error(self) -> RunFailed:

@@ -28,10 +28,17 @@ class RunStart:
     """What must differ from run to run, and between the lives of one, derives from it (`Run.seed`)."""
     depth: int = 0
     """How many runs above it wait for it."""
+    at: int = 0
+    """Which of the events is the run's own: of a batch the first, of a burst the latest."""
 
     def __post_init__(self) -> None:
         if not self.seed:
             object.__setattr__(self, "seed", self.run_id)
+
+    @property
+    def event(self) -> EventData:
+        """The run's own event."""
+        return self.events[self.at]
 
 
 class LogLine(NamedTuple):

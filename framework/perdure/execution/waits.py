@@ -91,7 +91,7 @@ def ask_event(
     fields = _wait_fields(desk, timeout)
     fields |= {"event": name, "path": match, "lookback": None if lookback is None else to_us(lookback)}
     if match is not None:
-        found, fields["value"] = match_value(event_view(desk.start.events[0]), match)
+        found, fields["value"] = match_value(event_view(desk.start.event), match)
         if not isinstance(event, str) and (fault := path_fault(event, match)):
             raise UsageError(f"wait_for_event {step_id!r}, match={match!r}: the awaited {fault}")
         if not found:
@@ -130,7 +130,7 @@ def _filtered(
         condition = cel.check_wait(if_)
     except UsageError as error:
         raise UsageError(f"{what}: if_={if_!r:.200}: {error}") from None
-    own = event_view(desk.start.events[0])
+    own = event_view(desk.start.event)
     _check_paths(desk, what, event, condition)
     if fields["path"] is None:
         for number, pair in enumerate(condition.pairs):
@@ -160,7 +160,7 @@ def _value(own: Mapping[str, Any], pair: Pair) -> bytes | None:
 
 def _check_paths(desk: Desk, what: str, event: str | type[Event], condition: WaitCondition) -> None:
     """Raises UsageError for a field that a class does not have."""
-    began = event_model(desk.function, desk.start.events[0]["name"])
+    began = event_model(desk.function, desk.start.event["name"])
     sides = (
         (None if isinstance(event, str) else event, [*(p.path for p in condition.pairs), *condition.reads]),
         (began, [*(p.own for p in condition.pairs if p.own is not None), *condition.own_reads]),
@@ -189,7 +189,7 @@ def _never(desk: Desk, what: str, path: str, timeout: object) -> None:
 
     Such a wait is recorded with an empty value, which no event has. Raises UsageError where it is a mistake for sure.
     """
-    model = event_model(desk.function, desk.start.events[0]["name"])
+    model = event_model(desk.function, desk.start.event["name"])
     if model is not None and (fault := path_fault(model, path)):
         raise UsageError(f"{what}: the event of this run is a {model.__name__}, and {fault}")
     if timeout is None:

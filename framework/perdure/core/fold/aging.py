@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.core.fold import gates
 from perdure.core.ids import GENERATED, placement
 from perdure.core.state import PartitionState, Run
 
@@ -51,6 +52,8 @@ def forget(state: PartitionState) -> None:
         _event_ids(state)
     if state.made_ids:
         _made_ids(state)
+    if state.gates_expiring:
+        gates.forget(state)
 
 
 def run_bytes(run: Run) -> int:

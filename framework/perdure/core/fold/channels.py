@@ -26,6 +26,10 @@ def to_cell_of(state: PartitionState, name: str, body: Body) -> None:
     )
 
 
+def to_gate(state: PartitionState, name: str, limit: str, value: bytes, body: Body) -> None:
+    to_partition(state, routing.gate_partition(limit, value, state.partitions), name, body)
+
+
 def to_partition(state: PartitionState, partition: int, name: str, body: Body) -> None:
     """Sends a message, here or there."""
     if partition == state.number:

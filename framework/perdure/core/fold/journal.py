@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import codec, effects, ids
 from perdure.core.facts import UNDECODABLE, Fact, message_fact
-from perdure.core.fold import aging, channels, commands, ending, messages, runs, schedules
+from perdure.core.fold import admission, aging, channels, commands, ending, gates, messages, runs, schedules
 from perdure.core.ops import ENDS, Op
 from perdure.core.state import PartitionState
 from perdure.errors import LevelTooNew
@@ -220,12 +220,23 @@ def _config(state: PartitionState, fact: Fact) -> str | None:
         state.limits = state.limits.folding(fact.body.get("limits", {}))
     schedules.configured(state, fact.body["functions"], fact.ts)
     ending.configured(state, before)
+    gates.configured(state, max(state.time, fact.ts))
     state.effects.append(effects.Configured(fact.body["version"]))
     return None
 
 
 def _ticked(state: PartitionState, fact: Fact) -> str | None:
     return schedules.ticked(state, fact) if _owned(state, fact) else "tick of a former owner"
+
+
+def _admitted(state: PartitionState, fact: Fact) -> str | None:
+    if not _owned(state, fact):
+        return "admission of a former owner"
+    return admission.admitted(state, fact, runs.refuse)
+
+
+def _gates_due(state: PartitionState, fact: Fact) -> str | None:
+    return gates.due(state, fact) if _owned(state, fact) else "limits of a former owner"
 
 
 def _level(state: PartitionState, fact: Fact) -> str | None:
@@ -351,6 +362,8 @@ _RECORDS: dict[str, Callable[[PartitionState, Fact], str | None]] = {
     "Config": _config,
     "Level": _level,
     "Ticked": _ticked,
+    "Admitted": _admitted,
+    "GatesDue": _gates_due,
     "Snapshotted": _snapshotted,
     "Released": _released,
     "Resumed": _resumed,

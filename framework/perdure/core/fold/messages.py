@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import aging, channels, ending, runs, telling, waits
+from perdure.core.fold import admission, aging, channels, ending, gates, runs, telling, waits
 from perdure.core.state import Cell, Item, PartitionState, Pending, Run, Scan, Subscription
 
 Body = dict[str, Any]
@@ -195,6 +195,10 @@ def _search(state: PartitionState, body: Body, value: bytes | None) -> None:
     state.effects.append(effects.Search(state.scan_next))
 
 
+def _gate_answer(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
+    admission.answered(state, fact, body, runs.skip)
+
+
 _MESSAGES: dict[str, Callable[[PartitionState, Fact, str, Body], None]] = {
     "perdure.StartChild": _start_child,
     "perdure.ChildOutcome": _child_outcome,
@@ -206,6 +210,9 @@ _MESSAGES: dict[str, Callable[[PartitionState, Fact, str, Body], None]] = {
     "perdure.Correlate": _correlate,
     "perdure.Arm": _arm,
     "perdure.Scan": _scan,
+    "perdure.GateAsk": gates.asked,
+    "perdure.GateAnswer": _gate_answer,
+    "perdure.GateLeft": gates.left,
 }
 
 FOLDED_MESSAGES = frozenset(_MESSAGES)

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects, ids, ops
 from perdure.core.facts import Fact
-from perdure.core.fold import aging, channels, ending, telling, waits
+from perdure.core.fold import admission, aging, channels, ending, telling, waits
 from perdure.core.ops import EventData, Failure, Op
 from perdure.core.state import STILL, PartitionState, Pending, Run
 
@@ -37,6 +37,8 @@ def create(
         run.depth = depth
     run.seen[event["id"]] = max(fact.ts, event["ts"])
     state.runs[run_id] = run
+    if function in state.limited:
+        admission.begin(run)
     if event["ts"] > fact.ts:
         run.status, run.not_before = "scheduled", event["ts"]
         state.effects.append(effects.Arm(run_id, "", event["ts"]))
@@ -93,9 +95,17 @@ def _resumed(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
         run.status, run.reason = "running", ""
 
 
-def _asked(_state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
+def _asked(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     for key in body["keys"]:
-        run.pending[key] = Pending("step")
+        pending = run.pending[key] = Pending("step")
+        if run.admission is not None:
+            admission.ask_step(state, run, key, pending)
+
+
+def _slot_asked(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
+    pending = run.pending.get(body["key"])
+    if pending is not None and pending.kind == "step" and pending.slots < 0:
+        admission.ask_step(state, run, body["key"], pending)
 
 
 def _timer_set(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
@@ -163,6 +173,18 @@ def _run_failed(state: PartitionState, fact: Fact, run: Run, body: Body) -> None
         create(state, fact, handler, body["handler"], telling.failure(run, error, fact.ts))
 
 
+def skip(state: PartitionState, fact: Fact, run: Run, reason: str) -> None:
+    """There will be no run: flow control has dropped its start."""
+    run.reason = reason
+    _end(state, fact, run, "skipped", (ops.CHILD_REFUSED, {"reason": f"skipped: {reason}"}))
+
+
+def refuse(state: PartitionState, fact: Fact, run: Run, error: Failure) -> None:
+    """The run fails before it begins: its event is not what the function's flow control asks for."""
+    handler = next((f["handler"] for f in state.config["functions"] if f["id"] == run.function), None)
+    _run_failed(state, fact, run, {"error": error, "handler": handler})
+
+
 def _run_cancelled(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
     run.reason = body["reason"]
     _end(state, fact, run, "cancelled", (ops.CHILD_CANCELLED, {"reason": body["reason"]}))
@@ -179,6 +201,8 @@ def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) 
         pending = waits.settle(state, run, key)
         if pending is not None and pending.kind == "child":
             _close_child(state, run, pending)
+    if run.admission is not None:
+        admission.leave(state, run)
     run.history.clear()
     if run.requests:
         waits.refuse_requests(state, run, f"the run is {status}")
@@ -213,6 +237,8 @@ def _run_restarted(state: PartitionState, fact: Fact, run: Run, body: Body) -> N
     if run.status not in STILL:
         run.status, run.reason = "queued", ""
     run.event = body["event"]
+    if run.admission is not None:
+        run.admission.events = []  # it keeps its place: it is the same run
     run.restarts += 1
     run.begun = run.time = max(fact.ts, run.time)
     if run.until or run.listeners or state.ends:
@@ -224,6 +250,8 @@ def _attempt_failed(state: PartitionState, _fact: Fact, run: Run, body: Body) ->
     pending = run.pending.get(body["key"])
     if pending is None:  # the first attempts of a step that no commit has named yet
         pending = run.pending[body["key"]] = Pending("step")
+    if run.admission is not None:
+        admission.leave_step(state, run, body["key"], pending)
     pending.attempt, pending.due = body["attempt"], body["retry_at"]
     if state.alone == ids.idempotency_key(run.id, body["key"]):
         state.alone = ""  # its worker has survived it
@@ -269,7 +297,7 @@ _OPS: dict[str, Callable[[PartitionState, Fact, Run, Body], None]] = {
     ops.CHILD_ISSUED: _child_issued,
     ops.CHILD_DROPPED: _child_dropped,
     ops.EVENTS_SENT: _events_sent,
-    ops.SLOT_ASKED: _nothing,
+    ops.SLOT_ASKED: _slot_asked,
     ops.SLOT_RELEASED: _nothing,
     ops.RUN_DONE: _run_done,
     ops.RUN_FAILED: _run_failed,

@@ -21,7 +21,7 @@ _TOLD = "perdure/"
 """How the ids of these events begin: by that, what they start is known wherever it is made."""
 Read = Callable[[bytes], Any]
 
-_NAMES = {"completed": (FINISHED,), "failed": (FINISHED, FAILED), "cancelled": (CANCELLED,)}
+_NAMES = {"completed": (FINISHED,), "failed": (FINISHED, FAILED), "cancelled": (CANCELLED,), "skipped": ()}
 
 
 def ended(state: PartitionState, run: Run, ts: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import channels
+from perdure.core.fold import admission, channels
 from perdure.core.state import PartitionState, Pending, Run
 
 Body = dict[str, Any]
@@ -29,6 +29,8 @@ def settle(state: PartitionState, run: Run, key: str) -> Pending | None:
         _clear_inbox(state, run, key, None)
     if pending.kind == "wait":
         _unsubscribe(state, run, key, pending)
+    elif pending.kind == "step" and run.admission is not None:
+        admission.leave_step(state, run, key, pending)
     return pending
 
 
