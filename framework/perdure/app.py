@@ -22,7 +22,7 @@ from perdure.authoring.steps import step
 from perdure.authoring.subjects import event_models
 from perdure.client.client import Client
 from perdure.client.connections import Connections
-from perdure.client.handle import Handle
+from perdure.client.handle import Handle, checked_reason
 from perdure.client.subjects import Subjects, check
 from perdure.config import log_url, payload_vault, schema_registry
 from perdure.core import ids
@@ -42,6 +42,7 @@ from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
 from perdure.payloads.settings import Payloads, check_functions
+from perdure.steering.pausing import deployed, set_paused
 from perdure.steering.runs import Runs
 from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
@@ -226,6 +227,26 @@ class App:
     def handle(self, function: Function[Any, R], run_id: str) -> Handle[R]:
         """A handle on a run whose id is known."""
         return Handle(run_id, self._connect().client, function.codec, self.limits)
+
+    async def pause(self, function: Function[Any, Any] | str, *, reason: str = "") -> None:
+        """Starts nothing more of a function until `resume`, whatever is deployed meanwhile; durable when this returns.
+
+        Events and ticks that should start it are skipped, and `app.runs.skipped` lists them with the reason; a start by
+        name ends at once as cancelled, and an invoke is refused. Runs that are there go on: these are for
+        `app.runs.pause(function=…)`.
+        """
+        function_id = self.functions.resolve(function).id
+        client = await self._connect().client()
+        await set_paused(client, self.name, function_id, checked_reason(reason))
+
+    async def resume(self, function: Function[Any, Any] | str) -> None:
+        """Lets a function that was paused start again. What was skipped meanwhile is not made up for."""
+        function_id = self.functions.resolve(function).id
+        await set_paused(await self._connect().client(), self.name, function_id, None)
+
+    async def paused(self) -> dict[str, str]:
+        """The ids of the functions that are paused, and why."""
+        return dict((await deployed((await self._connect().get()).log)).paused)
 
     # ------------------------------------------------------------------ running
 

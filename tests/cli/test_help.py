@@ -31,6 +31,7 @@ def test_the_commands() -> None:
     assert sorted(" ".join(path) for path in PATHS) == [
         *("dead-letters list", "dead-letters redrive", "dead-letters show"),
         *("dev", "doctor", "events list", "events send"),
+        *("functions list", "functions pause", "functions resume"),
         *(
             "runs cancel",
             "runs list",
@@ -82,6 +83,12 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     )
     assert done.stdout.split() == [
         *("perdure.cli", "perdure.cli.commands", "perdure.cli.doctor", "perdure.cli.events"),
-        *("perdure.cli.letters", "perdure.cli.options", "perdure.cli.root", "perdure.cli.running"),
+        *(
+            "perdure.cli.functions",
+            "perdure.cli.letters",
+            "perdure.cli.options",
+            "perdure.cli.root",
+            "perdure.cli.running",
+        ),
         *("perdure.cli.runs", "perdure.cli.schemas", "perdure.cli.steering", "perdure.cli.topics"),
     ]

@@ -52,6 +52,29 @@ class Registry:
         return found
 
 
+def pausing(function: str, *, paused: bool = True, reason: str = "") -> bytes:
+    return codec.encode("FunctionPaused", {"function": function, "paused": paused, "reason": reason})
+
+
+def test_a_pause_stands_whatever_is_deployed() -> None:
+    registry = Registry()
+    note = OURS | {NOTE: b"pause"}
+    assert not registry.folded.take(0, pausing("f", reason="why"), note), "nothing is in force yet"
+    registry.entries.append((b"", {}))
+    assert registry.put("one")
+    assert registry.folded.config() is not None
+    config_ = registry.folded.config() or {}
+    assert (config_["paused"], config_["version"]) == ({"f": "why"}, 2)
+    assert not registry.folded.take(2, pausing("f", reason="why"), note), "it says nothing new"
+    assert registry.folded.take(3, pausing("g"), note)
+    assert registry.folded.version == 4
+    registry.entries += [(b"", {})] * 2
+    assert registry.put("two")
+    assert registry.folded.paused == {"f": "why", "g": ""}
+    assert registry.folded.take(6, pausing("f", paused=False), note)
+    assert registry.folded.paused == {"g": ""}
+
+
 def name_of(deploys: Deploys) -> str:
     return deploys.current.config["functions"][0]["id"] if deploys.current else ""
 

@@ -190,6 +190,7 @@ CONFIG: Body = {
         },
     ],
     "limits": {"inbox_max": 1_000, "of another version": 7},
+    "paused": {"f": "the bank is away"},
 }
 TICKED: Body = {
     "schedule": "f 0 9 * * * Europe/Berlin",
@@ -270,12 +271,16 @@ def samples() -> Samples:
         "Ingest": ("Ingest", "a batch of events, routed", INGEST),
         "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
-        "Config.4": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
+        "Config.5": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
         "Admitted": ("Admitted", "the keys of two runs, and an event that has none", ADMITTED),
         "GatesDue": (
             "GatesDue",
             "a batch has waited for long enough",
             {"time": T + 1, "gates": [{"limit": LIMIT["id"], "value": b'"7"', "due": T}]},
+        "FunctionPaused": (
+            "FunctionPaused",
+            "a function is paused",
+            {"function": "f", "paused": True, "reason": "the bank is away"},
         ),
         "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
         "Level": ("Level", "a level is raised", {"level": 1}),
@@ -298,7 +303,7 @@ def samples() -> Samples:
             "what could not be read",
             {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
         ),
-        "Snapshot.6": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.7": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
         "PackedState.5": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }

@@ -21,7 +21,10 @@ NOTE = "note"
 KNOWN_MAX = 64
 """Deploys that are told apart; older ones would count as new."""
 
-Note = Literal["put", "known", "ask", "here"]
+PAUSE = "pause"
+"""The note of a function that is paused, or goes on; its key names the function."""
+
+Note = Literal["put", "known", "ask", "here", "pause"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Deploy:
 def digest_of(value: bytes) -> str:
     """The name of a deploy, from its encoded `Config` record."""
     return hashlib.blake2b(value, digest_size=16).hexdigest()
+
+
+def pause_key(function: str) -> str:
+    """The key of what the registry says of a function's pause: a compacted topic keeps the last."""
+    return f"pause {function}"
 
 
 def note_of(headers: Mapping[str, bytes]) -> str:
@@ -56,7 +64,9 @@ class Deploys:
     known: dict[str, Deploy] = field(default_factory=dict[str, Deploy])
     current: Deploy | None = None
     version: int = 0
-    """After the entry that put the deploy in force there; it grows with each."""
+    """After the entry that put the deploy in force there, or paused a function; it grows with each."""
+    paused: dict[str, str] = field(default_factory=dict[str, str])
+    """The functions of which nothing is started, and why: whatever is deployed."""
 
     def take(self, offset: int, value: bytes, headers: Mapping[str, bytes]) -> bool:
         """Folds one entry; whether another deploy is in force now.
@@ -65,6 +75,8 @@ class Deploys:
         nothing, whatever it looks like.
         """
         note = note_of(headers)
+        if APP in headers and note == PAUSE:
+            return self._pause(offset, value)
         if APP not in headers or note not in ("put", "known"):
             return False
         digest = digest_of(value)
@@ -77,6 +89,21 @@ class Deploys:
             return False
         self.current, self.version = deploy, offset + 1
         return True
+
+    def config(self) -> dict[str, Any] | None:
+        """What is in force; None before any deploy."""
+        return self.current and self.current.config | {"version": self.version, "paused": dict(self.paused)}
+
+    def _pause(self, offset: int, value: bytes) -> bool:
+        body = codec.decode(value)[1]
+        function, before = body["function"], dict(self.paused)
+        self.paused.pop(function, None)
+        if body["paused"]:
+            self.paused[function] = body["reason"]
+        if self.paused == before:
+            return False
+        self.version = offset + 1
+        return self.current is not None
 
     def _counts(self, deploy: Deploy, seen: int) -> bool:
         """By its rank, or since whoever put it there had seen that one which is in force. The one in force counts

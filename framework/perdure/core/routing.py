@@ -91,6 +91,12 @@ def own_events_heard(functions: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(name for name in OWN_EVENTS if any(matches(pattern, name) for pattern in patterns))
 
 
+def paused_reason(config: Mapping[str, Any], function: str) -> str:
+    """Why nothing is started of a function that a config has paused."""
+    reason = config["paused"][function]
+    return "the function is paused" + (f": {reason}" if reason else "")
+
+
 def journal_target(partition: int) -> str:
     return f"j{partition}"
 

@@ -109,7 +109,9 @@ class PartitionState:
     """The runs whose bodies may have killed owners (A8)."""
     time: int = 0
     """Partition time: the largest accepted append time (µs)."""
-    config: dict[str, Any] = field(default_factory=lambda: {"version": 0, "functions": [], "limits": {}})
+    config: dict[str, Any] = field(
+        default_factory=lambda: {"version": 0, "functions": [], "limits": {}, "paused": {}}
+    )
     next: int = 0
     """The first entry of the events partition that is not routed yet."""
     inbound: dict[str, int] = field(default_factory=dict[str, int])

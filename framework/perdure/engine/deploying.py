@@ -13,7 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perdure.core import codec
-from perdure.core.deploys import NOTE, RANK, SEEN, Deploy, Deploys, digest_of, note_of, number_of
+from perdure.core.deploys import (
+    NOTE,
+    PAUSE,
+    RANK,
+    SEEN,
+    Deploy,
+    Deploys,
+    digest_of,
+    note_of,
+    number_of,
+    pause_key,
+)
 from perdure.core.facts import APP
 from perdure.engine.clock import Alarm
 from perdure.engine.services import Services
@@ -175,8 +186,9 @@ class Deploying:
                 return
             if note in ("ask", "here"):
                 self._heard(note, number_of(entry.headers, RANK))
-        if changed and self._deploys.current is not None:
-            self._services.config = self._deploys.current.config | {"version": self._deploys.version}
+        config = self._deploys.config() if changed else None
+        if config is not None:
+            self._services.config = config
             self._asked = None
             self.on_changed()
         self._consider()
@@ -278,6 +290,9 @@ class Deploying:
         self._compacting = self._standing()
         for deploy in sorted(self._deploys.known.values(), key=lambda d: d.rank):
             self._append("known", deploy.rank, value=codec.encode("Config", deploy.config), key=deploy.digest)
+        for function, reason in self._deploys.paused.items():
+            body = {"function": function, "paused": True, "reason": reason}
+            self._append(PAUSE, 0, value=codec.encode("FunctionPaused", body), key=pause_key(function))
         current = self._deploys.current
         if current is not None:
             self._append(

@@ -100,7 +100,12 @@ class _Routing:
         self._ids.add(event["id"])
         index = len(self._events)
         self._events.append({"offset": entry.offset, "time": entry.ts, "event": event})
+        paused = state.config.get("paused", ())
         for function in functions:
+            if function in paused:
+                reason = routing.paused_reason(state.config, function)
+                self._skipped.append({"event": event["id"], "function": function, "reason": reason})
+                continue
             # The time is in it so that another log, or this one begun anew, makes other ids: outside systems keep
             # the idempotency keys of both.
             parts = ("event", entry.ts, entry.offset, function, self._app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perdure.core import ids, payload
+from perdure.core import ids, payload, routing
 from perdure.core.durations import from_us
 from perdure.core.ops import EventData
 from perdure.core.routing import TICK
@@ -38,9 +38,13 @@ def tick(
     decided = _Decided(state, spec, function, schedule, app)
     if more:
         decided.drop(due[0], "too many ticks were missed before this one")
-    for at in _caught_up(decided, spec["catch_up"], due, now):
-        decided.take(at)
-    decided.make_room()
+    if function in state.config.get("paused", ()):
+        for at in due:
+            decided.drop(at, routing.paused_reason(state.config, function))
+    else:
+        for at in _caught_up(decided, spec["catch_up"], due, now):
+            decided.take(at)
+        decided.make_room()
     if not (due or decided.runs or decided.cancel):
         return None
     return {

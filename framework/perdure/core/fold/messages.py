@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from perdure.core import effects
+from perdure.core import effects, routing
 from perdure.core.facts import Fact
 from perdure.core.fold import admission, aging, channels, ending, gates, runs, telling, waits
 from perdure.core.state import Cell, Item, PartitionState, Pending, Run, Scan, Subscription
@@ -26,6 +26,15 @@ def _start_child(state: PartitionState, fact: Fact, _name: str, body: Body) -> N
     parent = (
         (body["parent"], body["parent_key"]) if None not in (body["parent"], body["parent_key"]) else None
     )
+    if parent and body["function"] in state.config.get("paused", ()):
+        reason = routing.paused_reason(state.config, body["function"])
+        refused: Body = {
+            "run": parent[0],
+            "key": parent[1],
+            "outcome": ("perdure.ChildRefused", {"reason": reason}),
+        }
+        channels.to_run(state, parent[0], "perdure.ChildOutcome", refused)
+        return
     origin = (body["since"] or fact.ts, body["position"])
     made = runs.create(
         state,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from perdure.core import effects, ids, ops
+from perdure.core import effects, ids, ops, routing
 from perdure.core.facts import Fact
 from perdure.core.fold import admission, aging, channels, ending, telling, waits
 from perdure.core.ops import EventData, Failure, Op
@@ -46,6 +46,10 @@ def create(
     else:
         run.time = fact.ts
         state.effects.append(effects.Activate(run_id))
+    if function in state.config.get("paused", ()):
+        run.reason = routing.paused_reason(state.config, function)
+        _end(state, fact, run, "cancelled", (ops.CHILD_CANCELLED, {"reason": run.reason}))
+        return run
     if function in state.ends:
         ending.begin(state, run, state.ends[function], origin or (fact.ts, None))
     return run

@@ -1,0 +1,103 @@
+"""`perdure functions …`."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perdure.cli.commands import Command, Group
+from perdure.cli.options import JsonOption, LogOption
+
+if TYPE_CHECKING:
+    from perdure.core.deploys import Deploys
+
+app = typer.Typer(cls=Group, help="Look at the deployed functions, and pause them.", no_args_is_help=True)
+
+FunctionArgument = Annotated[
+    str, typer.Argument(metavar="FUNCTION", show_default=False, help="The function's id.")
+]
+
+
+@app.command("list", cls=Command)
+def list_(log: LogOption = None, json: JsonOption = False) -> None:
+    """List the functions that are deployed, with what starts them, and those that are paused.
+
+    [dim]Example:[/]  perdure functions list
+    """
+    from perdure.cli.places import opened
+    from perdure.cli.shapes import dumped
+    from perdure.steering.pausing import deployed
+
+    async def read() -> Deploys:
+        async with opened(log) as known:
+            return await deployed(known)
+
+    found = asyncio.run(read())
+    shown = [_shown(function, found.paused) for function in _functions(found)]
+    if json:
+        typer.echo(dumped(shown))
+    elif shown:
+        from perdure.cli.showing import console, printed, table
+
+        made = table("FUNCTION", "STARTED BY", "PAUSED")
+        for one in shown:
+            paused = "" if one["paused"] is None else one["paused"] or "yes"
+            made.add_row(one["id"], ", ".join([*one["triggers"], *one["schedules"]]), paused)
+        printed(console(), made)
+    else:
+        typer.echo("no function is deployed: no worker has run on this log yet")
+
+
+def _functions(found: Deploys) -> list[dict[str, Any]]:
+    return found.current.config["functions"] if found.current is not None else []
+
+
+def _shown(function: dict[str, Any], paused: dict[str, str]) -> dict[str, Any]:
+    schedules = [schedule["cron"] for schedule in function["schedules"]]
+    shown = {"id": function["id"], "triggers": list(function["triggers"]), "schedules": schedules}
+    return shown | {"paused": paused.get(function["id"])}
+
+
+@app.command(cls=Command)
+def pause(
+    function: FunctionArgument,
+    log: LogOption = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with what is skipped.")
+    ] = "",
+) -> None:
+    """Start nothing more of a function until it is resumed. Its runs go on.
+
+    [dim]Example:[/]  perdure functions pause bill --reason "the bank is away"
+    """
+    asyncio.run(_set(log, function, reason))
+    typer.echo(f"{function} is paused; perdure events list --skipped shows what it does not start")
+
+
+@app.command(cls=Command)
+def resume(function: FunctionArgument, log: LogOption = None) -> None:
+    """Let a paused function start again. What was skipped meanwhile is not made up for.
+
+    [dim]Example:[/]  perdure functions resume bill
+    """
+    asyncio.run(_set(log, function, None))
+    typer.echo(f"{function} starts again")
+
+
+async def _set(log: str | None, function: str, reason: str | None) -> None:
+    from perdure.cli.places import client_of, opened, vault_at
+    from perdure.client.handle import checked_reason
+    from perdure.errors import UsageError
+    from perdure.steering.pausing import app_of, deployed, set_paused
+
+    async with opened(log) as known, client_of(known, vault_at(log)) as client:
+        ids = [one["id"] for one in _functions(await deployed(known))]
+        if function not in ids:
+            near = difflib.get_close_matches(function, ids, n=1)
+            there = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(ids)) or 'none'}"
+            raise UsageError(f"no function {function!r} is deployed; {there}")
+        given = None if reason is None else checked_reason(reason)
+        await set_paused(client, await app_of(known), function, given)
