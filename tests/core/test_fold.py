@@ -28,6 +28,7 @@ def running(*keys: str) -> Journal:
 
 def test_every_record_kind_has_a_fold():
     journal_kinds = set(codec.RECORDS) - {"Event", "Reply", "DeadLetter", "Snapshot", "PackedState"}
+    journal_kinds -= {"FunctionPaused"}  # it stands in the registry
     assert journal_kinds | {"undecodable"} == journal.FOLDED
 
 

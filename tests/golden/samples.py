@@ -258,6 +258,17 @@ Samples = dict[str, tuple[str, str, Body]]
 DUE: Body = {"offsets": [13], "armed": 1, "correlates": INGEST["correlates"]}
 
 
+LETTER: Body = {
+    "topic": "journal",
+    "partition": 3,
+    "offset": 9,
+    "reason": "undecodable",
+    "value": b"\xff\x00",
+}
+PAUSED: Body = {"function": "f", "paused": True, "reason": "the bank is away"}
+GATES_DUE: Body = {"time": T + 1, "gates": [{"limit": LIMIT["id"], "value": b'"7"', "due": T}]}
+
+
 def samples() -> Samples:
     """By the file's name: the record, what the file is about, and the body."""
     from tests.golden.states import PACKED, SNAPSHOT
@@ -273,15 +284,8 @@ def samples() -> Samples:
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
         "Config.5": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
         "Admitted": ("Admitted", "the keys of two runs, and an event that has none", ADMITTED),
-        "GatesDue": (
-            "GatesDue",
-            "a batch has waited for long enough",
-            {"time": T + 1, "gates": [{"limit": LIMIT["id"], "value": b'"7"', "due": T}]},
-        "FunctionPaused": (
-            "FunctionPaused",
-            "a function is paused",
-            {"function": "f", "paused": True, "reason": "the bank is away"},
-        ),
+        "GatesDue": ("GatesDue", "a batch has waited for long enough", GATES_DUE),
+        "FunctionPaused": ("FunctionPaused", "a function is paused", PAUSED),
         "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
         "Level": ("Level", "a level is raised", {"level": 1}),
         "Snapshotted": ("Snapshotted", "a set counts", {"set": "00042", "covers": 42, "crc": 4_294_967_295}),
@@ -298,11 +302,7 @@ def samples() -> Samples:
             "a step of a search",
             {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
         ),
-        "DeadLetter": (
-            "DeadLetter",
-            "what could not be read",
-            {"topic": "journal", "partition": 3, "offset": 9, "reason": "undecodable", "value": b"\xff\x00"},
-        ),
+        "DeadLetter": ("DeadLetter", "what could not be read", LETTER),
         "Snapshot.7": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
         "PackedState.5": ("PackedState", "runs that only wait, in a snapshot", PACKED),
