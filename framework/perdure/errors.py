@@ -27,8 +27,10 @@ __all__ = [
     "PayloadStoreError",
     "PayloadTooLarge",
     "PerdureError",
+    "RequestRefused",
     "RetryAfterError",
     "RunCancelled",
+    "RunEnded",
     "RunFailed",
     "RunNotFound",
     "RunSkipped",
@@ -206,6 +208,29 @@ class RunSkipped(PerdureError):
     def __init__(self, run_id: str, reason: str = "") -> None:
         super().__init__(f"run {run_id} was skipped" + (f": {reason}" if reason else ""))
         self.run_id = run_id
+        self.reason = reason
+
+
+class RunEnded(PerdureError):
+    """A signal or request was sent to a run that has ended: nobody will take it."""
+
+    code = "run-ended"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(f"run {run_id} is {status}, and takes no signals any more")
+        self.run_id = run_id
+        self.status = status
+
+
+class RequestRefused(PerdureError):
+    """A request was refused by the run's code, or not answered before it ended; or the run has no room for it."""
+
+    code = "request-refused"
+
+    def __init__(self, run_id: str, name: str, reason: str) -> None:
+        super().__init__(f"run {run_id} refused {name!r}: {reason}")
+        self.run_id = run_id
+        self.name = name
         self.reason = reason
 
 

@@ -8,11 +8,12 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perdure import App
+from perdure import App, RunEnded
 from perdure.core import payload
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.state import Run
@@ -62,7 +63,8 @@ async def send(app: App, name: str, n: int) -> None:
         await app.start(function, {"n": n}, id=f"{name} {n}")
         ledger.write("accepted", {"id": run_id, "name": name, "n": n})
     if scenario.signal is not None and f"{run_id} signal" not in known:
-        await app.handle(function, run_id).signal(scenario.signal, SIGNAL_DATA, id=f"signal {name} {n}")
+        with suppress(RunEnded):  # sent before, by a sender that died before it could say so
+            await app.handle(function, run_id).signal(scenario.signal, SIGNAL_DATA, id=f"signal {name} {n}")
         ledger.write("accepted", {"id": f"{run_id} signal", "name": name, "n": n})
 
 

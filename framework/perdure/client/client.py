@@ -164,7 +164,8 @@ class Client:
     async def _routed(self, partition: int) -> int:
         """The first event of a partition that its owner has not taken up. Raises PerdureError."""
         asked = ids.placed_run(1, partition, "events")
-        reply = await self._asked(asked, EVENTS_ROUTED, None)
+        query = {"wait": False, "value": EVENTS_ROUTED}
+        reply = await self.answer_to(asked, "Query", query, self.make_id(), None)
         routed = reply["values"].get(EVENTS_ROUTED)
         if routed is None:
             raise PerdureError("an owner of an earlier version does not say how far it is")
@@ -234,17 +235,24 @@ class Client:
 
         Raises RunNotFound, or TimeoutError when no owner answers in time.
         """
-        return await opened(self.vault, await self._asked(run_id, value, timeout_s))
+        query = {"wait": False, "value": value}
+        return await opened(
+            self.vault, await self.answer_to(run_id, "Query", query, self.make_id(), timeout_s)
+        )
 
-    async def _asked(self, run_id: str, value: str | None, timeout_s: float | None) -> Reply:
+    async def answer_to(
+        self, run_id: str, name: str, body: Mapping[str, Any], command_id: str, timeout_s: float | None
+    ) -> Reply:
+        """Appends a command, and waits for its answer. It counts once, however often it has to be sent.
+
+        Raises TimeoutError when no answer comes in time; the command is in the log then.
+        """
         self._listen()
-        command_id = self.make_id()
         answer = self._expect(command_id)
-        body = {"wait": False, "value": value}
         try:
             async with asyncio.timeout(timeout_s):
                 for pause in chain(ASK_AGAIN_S, repeat(ASK_AGAIN_S[-1])):
-                    await self._command(run_id, "Query", body, command_id, self.id)
+                    await self._command(run_id, name, body, command_id, self.id)
                     if (await asyncio.wait([answer], timeout=pause))[0]:
                         break
                 return await answer

@@ -10,10 +10,20 @@ from perdure.authoring.names import text_fault
 from perdure.authoring.payloads import Codec
 from perdure.client.client import Client
 from perdure.client.ends import End, Reply
+from perdure.client.wire import opened
 from perdure.core import payload
 from perdure.core.durations import Duration, to_us
 from perdure.core.limits import Limits
-from perdure.errors import PayloadTooLarge, RunCancelled, RunFailed, RunSkipped, UsageError
+from perdure.core.state import ENDED
+from perdure.errors import (
+    PayloadTooLarge,
+    RequestRefused,
+    RunCancelled,
+    RunEnded,
+    RunFailed,
+    RunSkipped,
+    UsageError,
+)
 
 REASON_BYTES_MAX = 1_024
 R = TypeVar("R")
@@ -93,8 +103,70 @@ class Handle(Generic[R]):
         body = {"reason": checked_reason(reason), "force": force}
         await (await self._connect()).command(self.run_id, "CancelAsk", body)
 
-    async def signal(self, name: str, data: object = None, *, id: str | None = None) -> None:  # noqa: A002
-        """Sends a signal to the run, also before it waits for one. `id` deduplicates re-sends."""
+    async def signal(
+        self,
+        name: str,
+        data: object = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        timeout: Duration = "1s",
+    ) -> None:
+        """Sends a signal to the run, also before it waits for one. `id` deduplicates re-sends.
+
+        Returns when the run has it. While no worker is there, it returns when the signal is durable and `timeout` has
+        passed: the run gets it as soon as there is one. Raises RunEnded for a run that has ended, RunNotFound for one
+        that is not known, RequestRefused when it has too many commands to take yet.
+        """
+        body = self._signal(name, data, id)
+        client = await self._connect()
+        try:
+            reply = await client.answer_to(
+                self.run_id, "SignalSend", body, id or client.make_id(), to_us(timeout) / 1e6
+            )
+        except TimeoutError:
+            return  # it is in the log, and nobody is there who could say more
+        self._taken(name, await opened(client.vault, reply))
+
+    async def request(
+        self,
+        name: str,
+        data: object = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        timeout: Duration | None = None,
+    ) -> Any:
+        """Sends a signal that the run answers, and returns the answer: what it gives to `Signal.reply`, as JSON.
+
+        Sent again under the same `id`, it counts once and is answered alike. Raises RequestRefused when the run refuses
+        it or ends without an answer, RunEnded for one that has ended, TimeoutError when no answer comes in time; the
+        run may take it up all the same then.
+        """
+        body = self._signal(name, data, id) | {"request": True}
+        client = await self._connect()
+        try:
+            reply = await client.answer_to(
+                self.run_id,
+                "SignalSend",
+                body,
+                id or client.make_id(),
+                None if timeout is None else to_us(timeout) / 1e6,
+            )
+        except TimeoutError:
+            raise TimeoutError(
+                f"run {self.run_id} has not answered {name!r} within {timeout}; sent again under the same id, it is "
+                "answered once"
+            ) from None
+        reply = self._taken(name, await opened(client.vault, reply))
+        return None if reply["answer"] is None else payload.loads(reply["answer"])
+
+    def _taken(self, name: str, reply: Reply) -> Reply:
+        if reply["refused"] is not None:
+            raise RequestRefused(self.run_id, name, reply["refused"])
+        if reply["status"] in ENDED and reply["answer"] is None:
+            raise RunEnded(self.run_id, reply["status"])
+        return reply
+
+    def _signal(self, name: str, data: object, id: str | None) -> dict[str, Any]:  # noqa: A002
         for what, text in (("name", name), ("id", id)):
             if (what == "name" or text is not None) and (fault := text_fault(text)):
                 raise UsageError(f"the {what} {text!r:.80} of a signal {fault}")
@@ -104,8 +176,7 @@ class Handle(Generic[R]):
                 f"the data of signal {name!r} has {len(encoded)} bytes, at most {self._limits.payload_bytes_max} fit;"
                 " send a reference to it instead"
             )
-        client = await self._connect()
-        await client.command(self.run_id, "SignalSend", {"name": name, "data": encoded}, command_id=id)
+        return {"name": name, "data": encoded, "request": False}
 
     async def pause(self, *, reason: str = "") -> None:
         """Starts no more steps until `resume`; attempts in flight are recorded."""

@@ -45,8 +45,9 @@ async def opened(vault: Vault, reply: Reply) -> Reply:
             f"no run {reply['run']!r} is known: it never started, or it ended and its result is not kept any more"
         )
     fields: dict[str, Any] = {}
-    if is_sealed(reply["result"] or b""):
-        fields["result"] = await _loaded(vault, reply["result"])
+    for name in ("result", "answer"):
+        if is_sealed(reply[name] or b""):
+            fields[name] = await _loaded(vault, reply[name])
     if reply["error"] is not None:
         fields["error"] = Opener(vault).failure(cast("Failure", reply["error"]))
     values: Mapping[str, bytes] = reply["values"]
