@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import sys
-import time
 from pathlib import Path
 
 from perdure import App, Context, FolderStore, Payloads
@@ -32,7 +31,7 @@ class Killing(FolderStore):
 
 def _die(_handle: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
+    signal.pause()
 
 
 async def main(log: str, mb: int) -> None:

@@ -1,12 +1,20 @@
-"""Drops what the topics beside the journal have kept for long enough: events, answers to clients, dead letters."""
+"""Drops what has been kept for long enough beside the journal: events, answers to clients, dead letters, payloads."""
 
 from __future__ import annotations
 
-from perdure.core.limits import MINUTE_US
+import logging
+from time import time
+
+from perdure.core.limits import DAY_US, MINUTE_US
 from perdure.engine.life import Life
+from perdure.engine.sweeping import sweep
 from perdure.logs.contract import REPLIES_PARTITIONS, Topic
+from perdure.payloads.store import PayloadStore
 
 SWEEP_US = 10 * MINUTE_US
+FIRST_PAYLOADS_US = 10 * MINUTE_US
+
+log = logging.getLogger("perdure.payloads")
 
 
 class Keeping:
@@ -19,14 +27,31 @@ class Keeping:
     def __init__(self, life: Life) -> None:
         self._life = life
         self._swept = 0
+        self._payloads_at = life.services.clock.now() + FIRST_PAYLOADS_US
 
     def consider(self) -> None:
+        self._consider_payloads()
         if self._life.services.log.expires:
             return
         now = self._life.services.clock.now()
         if now - self._swept >= SWEEP_US:
             self._swept = now
             self._life.services.spawn(self._sweep(now), f"trim of events {self._life.state.number}")
+
+    def _consider_payloads(self) -> None:
+        """The owner of the first partition looks after the store, some time after its claim and then once a day."""
+        services, store = self._life.services, self._life.services.vault.store
+        now = services.clock.now()
+        if self._life.state.number == 0 and store is not None and now >= self._payloads_at:
+            self._payloads_at = now + DAY_US
+            services.spawn(self._sweep_payloads(store), "removal of payloads that nothing refers to")
+
+    async def _sweep_payloads(self, store: PayloadStore) -> None:
+        services = self._life.services
+        before = time() - services.limits.payload_time_max / 1e6
+        found = await sweep(services.log, store, before, lambda: self._life.acting)
+        if found.removed:
+            log.info("removed %d payloads of %d bytes that nothing refers to from %s", *found, store.where)
 
     async def _sweep(self, now: int) -> None:
         services = self._life.services
