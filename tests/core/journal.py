@@ -155,3 +155,15 @@ def started(time: int = 1) -> Op:
 
 def run_done(result: bytes = b"null", time: int = 1) -> Op:
     return ("perdure.RunDone", {"time": time, "result": result})
+
+
+def fire(j: Journal, off: int) -> None:
+    """Timers fire; some of them twice, and perhaps none is of that time."""
+    dues = [
+        {"run": run.id, "key": key, "due": pending.due + off}
+        for run in j.state.runs.values()
+        for key, pending in run.pending.items()
+        if pending.due is not None
+    ]
+    if dues:
+        j.append("Fired", {"timers": [*dues, dues[0], dues[0] | {"run": "nobody"}]}, j.stamp())

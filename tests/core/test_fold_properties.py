@@ -23,7 +23,7 @@ from perdure.core.matching import Matching
 from perdure.core.ops import Op
 from perdure.core.state import PartitionState, Run
 from perdure.errors import LevelTooNew
-from tests.core.journal import OWNER, ZOMBIE, Journal, asked, done, event, portrait, run_done, started
+from tests.core.journal import OWNER, ZOMBIE, Journal, asked, done, event, fire, portrait, run_done, started
 from tests.core.schema_values import bodies
 
 EXAMPLES = int(os.environ.get("PERDURE_EXAMPLES", "60"))
@@ -172,6 +172,7 @@ SOUND = st.one_of(
     step(route, st.lists(EVENTS, min_size=1, max_size=3)),
     step(find, st.integers(0, 3)),
     step(fall_due),
+    step(fire, st.sampled_from([0, 0, 0, 1])),
     step(call, RUNS, st.sampled_from(["CancelAsk", "SignalSend", "PauseAsk", "ResumeAsk", "Query"]), KEYS),
     step(pass_time, st.integers(-20, 60)),
 )

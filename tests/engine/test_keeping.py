@@ -201,3 +201,20 @@ async def test_A10_a_snapshot_that_cannot_be_stored_is_taken_again(monkeypatch: 
         for _ in range(3):
             await env.send([{"name": "work", "data": {"n": n}} for n in range(30)])
         assert await env.log.snapshots(0)
+
+
+async def test_A10_a_partition_that_has_come_to_rest_leaves_little_to_read_to_its_next_owner() -> None:
+    a = app(snapshot_tail_bytes_min=2 * 1024 * 1024)
+    async with environment(a, partitions=1) as env:
+        await env.send([{"name": "work", "data": {"n": n, "text": "x" * 3_000}} for n in range(100)])
+        await env.advance("5s")
+        assert not await env.log.snapshots(0)
+        await env.send("work", {"n": 1})  # something happens
+        await env.advance("6s")
+        assert not await env.log.snapshots(0)
+        await env.advance("10s")
+        (name,) = await env.log.snapshots(0)
+        _, end = await env.log.bounds(Topic.JOURNAL, 0)
+        assert end - int(name) < 10
+        await env.advance("1h")  # and no more of them, since nothing happens
+        assert list(await env.log.snapshots(0)) == [name]

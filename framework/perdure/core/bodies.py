@@ -20,7 +20,7 @@ from perdure.core.entities import (
 )
 from perdure.core.roster import Form, Roster
 
-__all__ = ["RUNS", "cell_body", "cells_roster", "fired", "run_body", "run_of", "runs_roster", "waits"]
+__all__ = ["RUNS", "cell_body", "cells_roster", "fire", "fired", "run_body", "run_of", "runs_roster", "waits"]
 
 Body = dict[str, Any]
 
@@ -148,6 +148,15 @@ def fired(pending: Pending) -> bool:
     return pending.kind == "timer" and pending.attempt > 0
 
 
+def fire(run: Run, key: str, due: int) -> bool:
+    """Notes what the log says: that a timer has fired. False when it was dropped meanwhile, or is another."""
+    pending = run.pending.get(key) if run.live else None
+    if pending is None or pending.kind != "timer" or pending.due != due or pending.attempt:
+        return False
+    pending.attempt = 1
+    return True
+
+
 def _due(run: Run) -> int | None:
     if run.status == "scheduled":
         return run.not_before
@@ -184,6 +193,7 @@ RUNS: Form[str, Run] = Form(
     unpack=lambda data: run_of(codec.unpack("PackedRun", data)["state"]),
     due=_due,
     timer=_timer,
+    fire=fire,
 )
 CELLS: Form[CellKey, Cell] = Form(
     name=_cell_name,
@@ -192,6 +202,7 @@ CELLS: Form[CellKey, Cell] = Form(
     unpack=lambda data: cell_of(codec.unpack("CellState", data)),
     due=lambda _cell: None,
     timer=lambda _data: ("", ""),
+    fire=lambda _cell, _key, _due: False,
 )
 
 

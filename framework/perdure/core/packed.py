@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 from array import array
+from itertools import islice
+from operator import le
 from typing import Any
 
 from perdure.core import codec
@@ -80,6 +82,8 @@ def take_over(state: PartitionState, body: Body) -> None:
     data = body["data"]
     if len(digests) != len(sizes) or len(dues) != len(due_digests) or sum(sizes) != len(data):
         raise EncodingError("the columns of a snapshot do not fit together")
+    if not _in_order(digests) or not _in_order(dues):
+        raise EncodingError("the columns of a snapshot are not in order")
     items: list[bytes] = []
     at = 0
     for size in sizes:
@@ -93,8 +97,11 @@ def take_over(state: PartitionState, body: Body) -> None:
                 f"a snapshot has {of} packed by another version of perdure; upgrade this worker"
             ) from error
     roster.take_over(digests, items)
-    for due, digest in zip(dues, due_digests, strict=True):
-        roster.agenda.add(due, digest)
+    roster.agenda.add_sorted(dues, due_digests)
+
+
+def _in_order(numbers: array[int]) -> bool:
+    return all(map(le, numbers, islice(numbers, 1, None)))
 
 
 def _bytes(numbers: array[int]) -> bytes:

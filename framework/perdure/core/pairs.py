@@ -52,6 +52,21 @@ class Pairs:
         if len(keys) >= 2 * LEAF:
             self._split(piece)
 
+    def add_sorted(self, keys: array[int], values: array[int]) -> None:
+        """Adds many pairs that are in order, and not among them. Those that come behind all others take no time."""
+        if not keys:
+            return
+        if self._firsts and (self._keys[-1][-1], self._values[-1][-1]) >= (keys[0], values[0]):
+            for key, value in zip(keys, values, strict=True):
+                self.add(key, value)
+            return
+        for at in range(0, len(keys), LEAF):
+            some, theirs = keys[at : at + LEAF], values[at : at + LEAF]
+            self._firsts.append((some[0], theirs[0]))
+            self._keys.append(some)
+            self._values.append(theirs)
+        self._count += len(keys)
+
     def remove(self, key: int, value: int) -> bool:
         """Takes a pair out; False when it is not there."""
         if not self._firsts:

@@ -75,6 +75,8 @@ class Form(Generic[K, V]):
     """When something of it is due at first (µs), if ever."""
     timer: Callable[[bytes], tuple[str, str]]
     """Of a packed one: its name, and the key of the timer that is due first, if that is one."""
+    fire: Callable[[V, str, int], bool]
+    """Notes that a timer of one has fired, by its key and its time (µs); False when it has no such timer."""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,9 @@ class Roster(MutableMapping[K, V]):
         self.shelf: Shelf = MemoryShelf()
         self.unpacked: Callable[[V], None] | None = None
         """Told of each that is an object again."""
+        self._fired: dict[int, list[tuple[K, str, int]]] = {}
+        """Timers of packed ones that have fired, by digest: noted when these become objects. Until then nothing of them
+        is on the agenda."""
         self._dropped: list[int] | None = None
         """Places that a snapshot may still read."""
 
@@ -154,8 +159,9 @@ class Roster(MutableMapping[K, V]):
         found = self.plain.get(key)
         if found is not None or not self._places:
             return found
-        place = self._places.value_of(self._digest(key))
-        return None if place is None else self._read(place, key)
+        digest = self._digest(key)
+        place = self._places.value_of(digest)
+        return None if place is None else self._read(digest, place, key)
 
     # ------------------------------------------------------------------ packing
 
@@ -189,16 +195,39 @@ class Roster(MutableMapping[K, V]):
         """One of these by its name, and the key of its timer; empty when it is no longer here, or that is no timer.
         Raises OSError."""
         place = self._places.value_of(digest)
-        return ("", "") if place is None else self._form.timer(self.shelf.get(place))
+        return ("", "") if place is None or digest in self._fired else self._form.timer(self.shelf.get(place))
+
+    def fire(self, key: K, timer: str, due: int) -> bool:
+        """Notes that a timer of a packed one has fired, without a look at it: to make a thousand objects takes longer
+        than a burst may be late. False when it is no packed one."""
+        if key in self.plain:
+            return False
+        digest = self._digest(key)
+        if self._places.value_of(digest) is None:
+            return False
+        self._fired.setdefault(digest, []).append((key, timer, due))
+        self.agenda.remove(_time(due), digest)
+        return True
+
+    @property
+    def fired(self) -> int:
+        """How many packed ones have a timer that has fired."""
+        return len(self._fired)
+
+    def settle(self) -> None:
+        """Makes those whose timers have fired into objects. Raises OSError."""
+        for digest in [*self._fired]:
+            place = self._places.value_of(digest)
+            if place is not None:
+                self._off(digest, place, self._made(digest, place))
 
     def unpack_due(self, due: int, digest: int) -> V | None:
         """One of these becomes an object. Raises OSError."""
         place = self._places.value_of(digest)
-        value = self._form.unpack(self.shelf.get(place)) if place is not None else None
-        if place is None or value is None:
+        if place is None:
             self.agenda.remove(due, digest)
             return None
-        taken = self._off(digest, place, value)
+        taken = self._off(digest, place, self._made(digest, place))
         self.agenda.remove(due, digest)  # if it had been postponed
         return taken
 
@@ -215,7 +244,8 @@ class Roster(MutableMapping[K, V]):
     # ------------------------------------------------------------------ snapshots
 
     def hold(self) -> Packed:
-        """All that is packed, as it is now: what lies at these places stays there until `let_go`."""
+        """All that is packed, as it is now: what lies at these places stays there until `let_go`. `settle` comes
+        before."""
         self._dropped = [] if self._dropped is None else self._dropped
         return Packed(*self._places.columns(), *self.agenda.columns())
 
@@ -225,10 +255,9 @@ class Roster(MutableMapping[K, V]):
         for place in dropped:
             self.shelf.drop(place)
 
-    def take_over(self, digests: Iterable[int], items: Sequence[bytes]) -> None:
-        """Takes what another roster has packed, with the digests of that."""
-        for digest, place in zip(digests, self.shelf.put(items), strict=True):
-            self._places.add(digest, place)
+    def take_over(self, digests: array[int], items: Sequence[bytes]) -> None:
+        """Takes what another roster has packed, with the digests of that, which are in order."""
+        self._places.add_sorted(digests, array("Q", self.shelf.put(items)))
 
     # ------------------------------------------------------------------ inside
 
@@ -240,21 +269,30 @@ class Roster(MutableMapping[K, V]):
         for digest in self._places.columns()[0]:
             place = self._places.value_of(digest)
             if place is not None:
-                yield self._form.unpack(self.shelf.get(place))
+                yield self._made(digest, place)
 
-    def _read(self, place: int, key: K) -> V | None:
+    def _made(self, digest: int, place: int) -> V:
+        """What lies there, as it is by now."""
         value = self._form.unpack(self.shelf.get(place))
+        for key, timer, due in self._fired.get(digest, ()):
+            if self._form.key(value) == key:
+                self._form.fire(value, timer, due)
+        return value
+
+    def _read(self, digest: int, place: int, key: K) -> V | None:
+        value = self._made(digest, place)
         return value if self._form.key(value) == key else None
 
     def _take(self, key: K) -> V | None:
         digest = self._digest(key)
         place = self._places.value_of(digest)
-        value = None if place is None else self._read(place, key)
+        value = None if place is None else self._read(digest, place, key)
         return value if place is None or value is None else self._off(digest, place, value)
 
     def _off(self, digest: int, place: int, value: V) -> V:
         """It is an object from now on."""
         self._places.remove(digest, place)
+        self._fired.pop(digest, None)
         due = self._form.due(value)
         if due is not None:
             self.agenda.remove(_time(due), digest)

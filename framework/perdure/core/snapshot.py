@@ -33,6 +33,7 @@ class SnapshotCut:
     """A snapshot of the state as it is now, encoded piece by piece by `advance` while the state goes on changing."""
 
     def __init__(self, state: PartitionState, covers: int) -> None:
+        state.runs.settle()
         self.covers = covers
         self.chunks: list[bytes] = []
         self._state = state

@@ -10,7 +10,6 @@ from perdure.engine.life import Life
 from perdure.engine.timers import Due, Together
 
 TIMERS_PER_RECORD = 250
-"""A record of so many is folded in some ten ms."""
 WOKEN_PER_GO = 25
 """Runs made again in one go of the event loop: a few ms."""
 
@@ -28,6 +27,7 @@ class Firing:
         self._todo: deque[Due] = deque()
         self._soon = False
         life.timers.together = self.record
+        life.timers.backlog = lambda: len(self._todo)
 
     @property
     def busy(self) -> bool:
@@ -71,3 +71,4 @@ class Firing:
         if self._todo:
             self._soon = True
             self._life.services.soon(self._wake)
+        self._life.timers.go_on()

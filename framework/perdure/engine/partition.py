@@ -32,6 +32,10 @@ class _ShelfLost(Exception):
     """What is kept of runs that wait cannot be read. It is a cache of the log."""
 
 
+def _shelf_lost(error: OSError) -> _ShelfLost:
+    return _ShelfLost(f"runs that wait cannot be read from their temporary file: {error}")
+
+
 class Partition:
     """A reader of the journal at first; the leader once its own claim was read back."""
 
@@ -200,6 +204,7 @@ class Partition:
             self._depose()
         if self._claiming is not None and self._claiming[0] == owner:
             producer = self._claiming[1]
+            self._settle()
             self._claiming = None
             self._was = owner
             self.lead = Lead(
@@ -311,7 +316,14 @@ class Partition:
         try:
             return fold(self.state, fact)
         except OSError as error:
-            raise _ShelfLost(f"runs that wait cannot be read from their temporary file: {error}") from error
+            raise _shelf_lost(error) from error
+
+    def _settle(self) -> None:
+        """Runs whose timers have fired do no longer wait."""
+        try:
+            self.state.runs.settle()
+        except OSError as error:
+            raise _shelf_lost(error) from error
 
     def _late_claim(self, fact: Fact) -> None:
         if self._claiming is not None and fact.stamp is not None and fact.stamp.owner == self._claiming[0]:

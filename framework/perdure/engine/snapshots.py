@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable
 
 from perdure.core.facts import Fact
-from perdure.core.limits import MINUTE_US
+from perdure.core.limits import KB, MINUTE_US
 from perdure.core.snapshot import SnapshotCut
 from perdure.engine.clock import Alarm
 from perdure.engine.life import Life
@@ -15,9 +15,15 @@ from perdure.errors import LogError
 from perdure.logs.contract import Topic
 
 AGAIN_US = MINUTE_US
+SOON_US = 100_000
 ENTITIES_PER_TICK = 500
 TAIL_PART = 4
 """A tail of this part of the state is as long as it may be."""
+RESTING_PART = 16
+"""The same of a partition where nothing happens, and where a snapshot is in nobody's way: as part of what it may be."""
+RESTING_BYTES_MIN = 64 * KB
+RESTING_US = 10_000_000
+"""Where nothing has happened for so long."""
 
 
 class Snapshots:
@@ -34,6 +40,8 @@ class Snapshots:
         self.state_bytes = 0
         """Bytes of the last snapshot."""
         self._alarm: Alarm | None = None
+        self._resting: Alarm | None = None
+        """When to look whether anything has happened."""
 
     def begin(self) -> None:
         """Has the next snapshot taken in time: a log that drops what is old must not drop what only the journal has,
@@ -59,8 +67,9 @@ class Snapshots:
             self._alarm = self._life.services.clock.call_at(due, self.take)
 
     def close(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for alarm in (self._alarm, self._resting):
+            if alarm is not None:
+                alarm.cancel()
         if self._cut is not None:
             self._cut.close()
             self._cut = None
@@ -72,10 +81,29 @@ class Snapshots:
         limit = max(services.limits.snapshot_tail_bytes_min, self.state_bytes // TAIL_PART)
         if not self._busy and self.tail_bytes > limit and not services.snapshotting:
             self.take()
+        elif self._resting is None and self.tail_bytes > max(limit // RESTING_PART, RESTING_BYTES_MIN):
+            self._look_later()
+
+    def _look_later(self) -> None:
+        clock, tail = self._life.services.clock, self.tail_bytes
+
+        def look() -> None:
+            self._resting = None
+            if self.tail_bytes != tail:
+                self.consider()
+            elif self._life.services.snapshotting:
+                self._look_later()
+            else:
+                self.take()
+
+        self._resting = clock.call_at(clock.now() + RESTING_US, look)
 
     def take(self) -> None:
         """Begins a snapshot of the state as it is now."""
         if self._busy or not self._life.acting:
+            return
+        if self._life.state.runs.fired:  # a burst of timers: these are soon made into objects
+            self._take_at(self._life.services.clock.now() + SOON_US)
             return
         self.tail_bytes = 0
         self._life.services.snapshotting += 1

@@ -24,7 +24,7 @@ STALE_SPARE = 1_000
 FEW = 16
 """So many packed runs are woken at once by their timers: each has one record of all that follows then."""
 UNDER_WAY_MAX = 10_000
-"""Timers that are recorded as fired, and not read back."""
+"""Timers that are recorded as fired, and whose runs are not woken yet."""
 
 Due = tuple[int, str, str]
 """When, the run and the key; neither of the two for delayed events."""
@@ -76,6 +76,10 @@ class Timers:
         """Records that many timers have fired."""
         self._under_way: set[int] = set()
         """The digests of their runs, until that is read back."""
+        self.backlog: Callable[[], int] = lambda: 0
+        """How many have fired whose runs are still to be woken."""
+        self._full = False
+        """So many that the next ones have to wait: what has fired is kept in memory."""
         self._beyond: int | None = None
         """When the first of the others is due."""
         self._alone: set[int] = set()
@@ -120,6 +124,8 @@ class Timers:
 
     def next_due(self) -> int | None:
         """When the next one is due (µs), stale ones included."""
+        if self._full:
+            return self._heap[0][0] if self._heap else None
         packed = self._beyond if self._under_way else self._packed.next_due()
         if not self._heap:
             return packed
@@ -164,8 +170,8 @@ class Timers:
         found = [entry for entry in first[: self._tick_max] if entry[0] <= now]
         self._beyond = first[len(found)][0] if len(first) > len(found) else None
         if self.together is not None and len(found) > FEW:
-            if len(self._under_way) >= UNDER_WAY_MAX:
-                self._beyond = None  # until some are read back
+            if len(self._under_way) + self.backlog() >= UNDER_WAY_MAX:
+                self._full = True
                 return
             found = self._fire_together(found, self.together)
         for due, digest in found:
@@ -198,6 +204,12 @@ class Timers:
         """The log has these."""
         self._under_way.difference_update(digests)
         self._beyond = self._packed.next_due()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Some have fired, and their runs are woken: there may be room for more."""
+        if len(self._under_way) + self.backlog() < UNDER_WAY_MAX // 2:
+            self._full = False
         self._set_alarm()
 
     def alone(self, digests: Iterable[int]) -> None:

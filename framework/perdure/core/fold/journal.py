@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure.core import codec, effects, ids
+from perdure.core import bodies, codec, effects, ids
 from perdure.core.facts import UNDECODABLE, Fact, message_fact
 from perdure.core.fold import admission, aging, channels, commands, ending, gates, messages, runs, schedules
 from perdure.core.ops import ENDS, Op
@@ -182,12 +182,13 @@ def _fired(state: PartitionState, fact: Fact) -> str | None:
     if not _owned(state, fact):
         return "timers of a former owner"
     for timer in fact.body["timers"]:
-        run = state.run(timer["run"])
-        pending = run.pending.get(timer["key"]) if run is not None and run.live else None
-        if pending is None or pending.kind != "timer" or pending.due != timer["due"] or pending.attempt:
-            continue  # it was dropped meanwhile, or is another
-        pending.attempt = 1
-        state.effects.append(effects.TimerDue(timer["run"], timer["key"], timer["due"]))
+        run_id, key, due = timer["run"], timer["key"], timer["due"]
+        # A snapshot being taken may have to save it as it was before.
+        if state.cut is not None or not state.runs.fire(run_id, key, due):
+            run = state.run(run_id)
+            if run is None or not bodies.fire(run, key, due):
+                continue
+        state.effects.append(effects.TimerDue(run_id, key, due))
     return None
 
 
