@@ -17,9 +17,10 @@ from perdure import App, Context, FailureContext, Retry, SyncContext
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.logs.contract import Log
 from perdure.logs.sqlite import SqliteLog
-from tests.crash import clockwork, ledger
+from tests.crash import clockwork, ledger, limited
 from tests.crash.clockwork import TICKING
 from tests.crash.ledger import effect
+from tests.crash.limited import LIMITED
 
 Ctx = Context[dict[str, Any]]
 
@@ -324,7 +325,10 @@ def log_of(folder: str | Path, *, partitions: int | None = None, lease_s: float 
     return KafkaLog(KafkaSettings(servers, namespace, "crash"), create=partitions or 2, timing=timing)
 
 
-DECLARED = {code: declared(code) for code in (1, 2)} | {TICKING: clockwork.declared()}
+DECLARED = {code: declared(code) for code in (1, 2)} | {
+    TICKING: clockwork.declared(),
+    LIMITED: limited.declared(),
+}
 """Declared once, before the fork: to read the sources of all bodies takes longer than most lives.
 Other folders of tests add their own versions."""
 
