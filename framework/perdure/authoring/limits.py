@@ -309,9 +309,9 @@ class Batch(Limit):
 class Priority(Limit):
     """Moves a run that waits forward by so many seconds, or back: CEL over `event`, from -600 to 600.
 
-    `Priority('event.data.plan == "enterprise" ? 120 : 0')` starts the runs of such events before others that came up to
-    two minutes earlier. It counts where runs wait: at a `throttle` and for `concurrency`. A value beyond 600 counts as
-    600. Raises UsageError for what cannot be.
+    With `Priority('has(event.data.plan) && event.data.plan == "pro" ? 120 : 0')` the runs of such events start before
+    others that came up to two minutes earlier. It counts where runs wait: at a `throttle` and for `concurrency`. A
+    value beyond 600 counts as 600. Raises UsageError for what cannot be.
     """
 
     kind: ClassVar[str] = "priority"

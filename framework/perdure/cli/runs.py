@@ -35,7 +35,7 @@ def list_(
             "--status",
             metavar="STATUS",
             show_default=False,
-            help="queued, scheduled, running, paused, parked, completed, failed, cancelled; or live, ended.",
+            help="queued, scheduled, running, paused, parked, completed, failed, cancelled, skipped; or live, ended.",
         ),
     ] = None,
     function: Annotated[

@@ -33,6 +33,7 @@ STYLES = {
     "queued": "dim",
     "scheduled": "dim",
     "abandoned": "dim",
+    "skipped": "dim",
 }
 
 

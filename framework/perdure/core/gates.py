@@ -12,7 +12,7 @@ from typing import Any
 
 from perdure.core.ops import EventData
 
-__all__ = ["Gate", "GateKey", "Waiter", "gate_bodies", "take_gate"]
+__all__ = ["HOLDING", "Gate", "GateKey", "Waiter", "gate_bodies", "take_gate"]
 
 Body = dict[str, Any]
 GateKey = tuple[str, bytes]
@@ -20,6 +20,8 @@ GateKey = tuple[str, bytes]
 Place = tuple[str, str]
 """A run, and the key of its step; of the run itself, an empty one."""
 WAITERS_PER_PART = 1_000
+HOLDING = frozenset({"concurrency", "singleton"})
+"""The kinds of limits that are held until the run, or the attempt, is over."""
 
 
 @dataclass(slots=True)

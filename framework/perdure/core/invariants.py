@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from perdure.core import routing
+from perdure.core.entities import Stage
+from perdure.core.gates import HOLDING
 from perdure.core.state import STILL, PartitionState, Pending, Run
 
 __all__ = ["Violation", "check", "check_between"]
@@ -183,6 +185,77 @@ def _settled(state: PartitionState) -> Found:
         yield "fold", f"{len(state.local)} messages to itself were not taken in the record that made them"
 
 
+# --- flow control -----------------------------------------------------------------------------------------------------
+
+
+def _gates_placed(state: PartitionState) -> Found:
+    for limit, value in state.gates:
+        home = routing.gate_partition(limit, value, state.partitions)
+        if home != state.number:
+            yield f"limit {limit}", f"its key {value!r} belongs to partition {home}"
+
+
+def _gates_kept(state: PartitionState) -> Found:
+    for (limit, value), gate in state.gates.items():
+        room = 1 if gate.limit["kind"] == "singleton" else gate.limit["limit"]
+        if gate.limit["kind"] in ("singleton", "concurrency") and gate.waiting and len(gate.held) < room:
+            yield (
+                f"limit {limit} {value!r}",
+                f"{len(gate.waiting)} wait for {room - len(gate.held)} places that are free",
+            )
+        if gate.limit["kind"] in ("throttle", "debounce", "batch") and gate.waiting and gate.due is None:
+            yield f"limit {limit} {value!r}", f"{len(gate.waiting)} wait, and no time is set"
+
+
+def _places(state: PartitionState) -> Iterator[tuple[str, str, Stage, bool]]:
+    """The places that the runs of a partition hold or want: run, step, stage, and whether it is held."""
+    for run in state.live_runs():
+        admission = run.admission
+        if admission is None:
+            continue
+        for number, stage in enumerate(admission.stages[: admission.at + 1]):
+            if number == admission.at or stage.limit["kind"] in HOLDING:
+                yield run.id, "", stage, number < admission.at
+        for key, pending in run.pending.items():
+            if pending.kind == "step" and pending.slots >= 0:
+                for number, stage in enumerate(admission.steps[: pending.slots + 1]):
+                    yield run.id, key, stage, number < pending.slots
+
+
+def _known_at_gates(states: Sequence[PartitionState]) -> Iterator[Violation]:
+    """No place is lost, on either side."""
+    wanted: dict[tuple[str, bytes], dict[tuple[str, str], bool]] = {}
+    for state in states:
+        for run_id, key, stage, held in _places(state):
+            wanted.setdefault((stage.limit["id"], stage.value), {})[run_id, key] = held
+    for state in states:
+        for name, gate in state.gates.items():
+            mine = wanted.get(name, {})
+            for run_id, key in gate.held:
+                home = states[routing.run_partition(run_id, state.partitions)]
+                if (run_id, key) not in mine and (home is state or _calm(state, home)):
+                    detail = f"limit {name[0]} {name[1]!r} has a place for it, which it does not hold"
+                    yield Violation(
+                        state.number, "a place is held by a run", f"{run_id} {key}".strip(), detail
+                    )
+    for (limit, value), places in wanted.items():
+        owner = states[routing.gate_partition(limit, value, states[0].partitions)]
+        gate = owner.gates.get((limit, value))
+        for (run_id, key), held in places.items():
+            home = states[routing.run_partition(run_id, owner.partitions)]
+            if home is not owner and not _calm(home, owner):
+                continue
+            known = gate is not None and (
+                (run_id, key) in gate.held if held else (run_id, key) in gate.waiting
+            )
+            if not known:
+                what = "holds" if held else "waits for"
+                detail = f"it {what} a place of limit {limit} {value!r}, which partition {owner.number} does not know"
+                yield Violation(
+                    home.number, "a place is known to its limit", f"{run_id} {key}".strip(), detail
+                )
+
+
 _RULES: dict[str, Callable[[PartitionState], Found]] = {
     "every live run waits for something": _going_on,
     "a run is where its id says": _placed,
@@ -198,6 +271,8 @@ _RULES: dict[str, Callable[[PartitionState], Found]] = {
     "a claim has an owner": _owned,
     "a delayed event was read": _delayed,
     "a record is folded as a whole": _settled,
+    "a limit is where its key says": _gates_placed,
+    "who waits at a limit has to": _gates_kept,
 }
 
 
@@ -216,6 +291,7 @@ def check_between(states: Sequence[PartitionState]) -> list[Violation]:
                 fault = _elsewhere(states, state, run, key, pending)
                 if fault is not None:
                     found.append(Violation(state.number, *fault))
+    found += _known_at_gates(states)
     return found
 
 

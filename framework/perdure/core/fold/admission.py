@@ -14,7 +14,8 @@ from perdure.core import effects
 from perdure.core.entities import Admission, Pending, Run, Stage
 from perdure.core.facts import Fact
 from perdure.core.fold import channels
-from perdure.core.fold.gates import HOLDING, TIME_MAX
+from perdure.core.fold.gates import TIME_MAX
+from perdure.core.gates import HOLDING
 from perdure.core.ops import Failure
 from perdure.core.state import PartitionState
 

@@ -13,13 +13,11 @@ from typing import Any
 from perdure.core import effects, ids
 from perdure.core.facts import Fact
 from perdure.core.fold import channels
-from perdure.core.gates import Gate, Waiter
+from perdure.core.gates import HOLDING, Gate, Waiter
 from perdure.core.ops import EventData
 from perdure.core.state import PartitionState
 
 Body = dict[str, Any]
-HOLDING = frozenset({"concurrency", "singleton"})
-"""What is held until the run, or the attempt, is over."""
 SPARE = 1_000
 TIME_MAX = 2**63 - 1
 
