@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from perdure.core.state import Run
 from tests.chaos.history import Effect, History, Operation
-from tests.crash.service import End
+from tests.crash.scenarios import End
 
 SHOWN_MAX = 10
 

@@ -23,7 +23,8 @@ from perdure.engine.replies import Replies
 from perdure.errors import LogError
 from tests.crash import killing, ledger, service
 from tests.crash import misbehaving as misbehaving  # declares its version of the service
-from tests.crash.service import SCENARIOS, SIGNAL_DATA, End, app_on
+from tests.crash.scenarios import SCENARIOS, SIGNAL_DATA, End
+from tests.crash.service import app_on
 
 POLL_S = 0.002
 

@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +161,30 @@ async def looking_back(ctx: Ctx) -> int:
     return await ctx.step.run("book", add, ctx.run_id, -1 if paid is None else paid.data["amount"], 2)
 
 
+async def choosing(ctx: Ctx) -> int:
+    """Waits, twice, for what is not the first that comes: once by CEL, once by code."""
+    n = ctx.event.data["n"]
+    await ctx.step.send_event(
+        "small", [{"name": "crash/offer", "data": {"n": n, "cents": c}} for c in (1, 2, 3)]
+    )
+    dear = await ctx.step.wait_for_event(
+        "dear", "crash/offer", if_="async.data.n == event.data.n && async.data.cents > 1", lookback="10m"
+    )
+    other = await ctx.step.wait_for_event(
+        "other", "crash/offer", match="data.n", if_=lambda offer: offer.data["cents"] != 1, lookback="10m"
+    )
+    cents = 0 if dear is None or other is None else dear.data["cents"] + other.data["cents"]
+    return await ctx.step.run("book", add, ctx.run_id, cents, n)
+
+
+async def looping(ctx: Ctx) -> int:
+    n, laps = ctx.event.data["n"], ctx.event.data.get("laps", 0)
+    total = await ctx.step.run("lap", add, ctx.run_id, ctx.event.data.get("total", 0), n)
+    if laps < 2:
+        await ctx.restart_with({"n": n, "laps": laps + 1, "total": total})
+    return total
+
+
 async def paying(ctx: Ctx) -> int:
     n = ctx.event.data["n"]
     amount = await ctx.step.run("charge", times, ctx.run_id, n, 100)
@@ -300,7 +323,18 @@ def declared(code: int) -> App:
         sequence
     )
     app.function(on="crash/*", id="never", if_="event.data.n < 0", retries=0)(sequence)
-    for body in (fan_out, retrying, sleeping, waiting, looking_back, racing, parent, plain):
+    for body in (
+        fan_out,
+        retrying,
+        sleeping,
+        waiting,
+        looking_back,
+        choosing,
+        looping,
+        racing,
+        parent,
+        plain,
+    ):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     for body in (door, doors, neighbour, poisoned, poisoned_beside_a_timer, poisoned_late, paused):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
@@ -347,53 +381,3 @@ def app_on(
         if app.functions.get(function.id) is None:  # handlers come with their functions
             app.functions.add(function)
     return app
-
-
-# --- what is sent, and what must come of it ---------------------------------------------------------------------------
-
-End = tuple[str, str, Any]
-"""A run's function, its status, and its result or the message of its error."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What a sender does with `n`, and how all runs that come of it end."""
-
-    ends: Callable[[int], list[End]]
-    events: tuple[str, ...] = ()
-    """Names of events, sent in this order with `{"n": n}`."""
-    start: str | None = None
-    """A function that is started by a command."""
-    signal: str | None = None
-    """A signal that the started run is sent."""
-
-
-def one(function: str, result: Callable[[int], Any]) -> Callable[[int], list[End]]:
-    return lambda n: [(function, "completed", result(n))]
-
-
-SCENARIOS: dict[str, Scenario] = {
-    "sequence": Scenario(one("sequence", lambda n: 2 * n + 1), ("crash/sequence",)),
-    "fan-out": Scenario(one("fan-out", lambda n: 5 * n + 3), ("crash/fan_out",)),
-    "retry": Scenario(one("retrying", lambda n: n), ("crash/retrying",)),
-    "sleep": Scenario(one("sleeping", lambda n: n + 2), ("crash/sleeping",)),
-    "wait": Scenario(
-        lambda n: [("waiting", "completed", 100 * n + 1), ("paying", "completed", n)],
-        ("crash/waiting",),
-    ),
-    "lookback": Scenario(
-        lambda n: [("looking-back", "completed", 100 * n + 2), ("paying", "completed", n)],
-        ("crash/pay", "crash/looking_back"),
-    ),
-    "signal": Scenario(one("approval", lambda n: n + 7), start="approval", signal="approve"),
-    "invoke": Scenario(
-        lambda n: [("parent", "completed", 2 * n + 1), ("child", "completed", 2 * n)], ("crash/parent",)
-    ),
-    "failure": Scenario(
-        lambda n: [("failing", "failed", f"never {n}"), ("failing:on-failure", "completed", n + 1)],
-        ("crash/failing",),
-    ),
-    "race": Scenario(one("racing", lambda n: "quick"), ("crash/racing",)),
-    "def": Scenario(one("plain", lambda n: 2 * n + 2), ("crash/plain",)),
-}
-SIGNAL_DATA = 7

@@ -11,8 +11,8 @@ from perdure import App
 from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
 from tests.crash.processes import Place, until
+from tests.crash.scenarios import SCENARIOS
 from tests.crash.sending import as_client
-from tests.crash.service import SCENARIOS
 from tests.crash.test_leaving import begun
 
 KILLED = -9

@@ -10,7 +10,7 @@ import pytest
 from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
 from tests.crash.processes import Child, Place
-from tests.crash.service import SCENARIOS
+from tests.crash.scenarios import SCENARIOS
 
 KILLED = -9
 N = 5

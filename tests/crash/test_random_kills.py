@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
 from tests.crash.processes import WITHIN_S, Child, Place, pause, until
-from tests.crash.service import SCENARIOS
+from tests.crash.scenarios import SCENARIOS
 
 KILLS = 50
 PATIENT = {"takeovers_alone_max": 1_000}

@@ -19,7 +19,8 @@ from perdure.logs.contract import Entry, Log, Topic
 from perdure.logs.kafka import KafkaLog
 from tests.crash import ledger
 from tests.crash.lives import end_of
-from tests.crash.service import End, log_of
+from tests.crash.scenarios import End
+from tests.crash.service import log_of
 
 OUTCOMES = frozenset(
     {ops.STEP_DONE, ops.STEP_FAILED, ops.TIMER_FIRED, ops.EVENT_GIVEN, ops.SIGNAL_GIVEN, ops.CHILD_ENDED}
@@ -42,6 +43,11 @@ class Story:
     states: list[PartitionState] = field(default_factory=list[PartitionState])
     records: list[Record] = field(default_factory=list[Record])
     settled: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """When each step had its outcome, by the life of its run (`Run.seed`) and its key."""
+    done: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """The steps that were completed, alike."""
+    lives: Counter[str] = field(default_factory=Counter[str])
+    """How often runs have begun anew."""
     """When the outcome of a step, timer, wait or child was recorded (µs), by run and key."""
     ended: dict[str, int] = field(default_factory=dict[str, int])
     faults: list[str] = field(default_factory=list[str])
@@ -75,9 +81,14 @@ class Story:
 
     def _note(self, run: str, name: str, body: dict[str, Any], ts: int) -> None:
         if name in OUTCOMES:
-            if (run, body["key"]) in self.settled:
+            step = (f"{run}~{self.lives[run]}" if self.lives[run] else run), body["key"]
+            if step in self.settled:
                 self.faults.append(f"{body['key']} of run {run} has two outcomes")
-            self.settled[run, body["key"]] = ts
+            self.settled[step] = ts
+            if name == ops.STEP_DONE:
+                self.done.append(step)
+        elif name == ops.RUN_RESTARTED:
+            self.lives[run] += 1
         elif name in ops.ENDS:
             if run in self.ended:
                 self.faults.append(f"run {run} ended twice")
@@ -187,20 +198,10 @@ def _executions(
         for attempt, count in Counter(line.attempt for line in begins).items():
             if kills is not None and count > 1 + kills:
                 faults.append(f"attempt {attempt} of {key} was executed {count} times after {kills} kills")
-    for run, key in _done(story):
+    for run, key in story.done:
         if not any(line.what == "end" for line in by_key[ids.idempotency_key(run, key, "crash")]):
             faults.append(f"{key} of run {run} is recorded as done and never was")
     return faults
-
-
-def _done(story: Story) -> list[tuple[str, str]]:
-    return [
-        (change["entity"], body["key"])
-        for record in story.kinds("Commit")
-        for change in record.fact.body["changes"]
-        for name, body in change["ops"]
-        if name == ops.STEP_DONE
-    ]
 
 
 def reruns(lines: Sequence[ledger.Line]) -> int:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.lives import LIVES
-from tests.crash.service import SCENARIOS
+from tests.crash.scenarios import SCENARIOS
 
 THREADS_END_S = 5.0
 

@@ -14,7 +14,7 @@ from perdure.index.reader import JournalReader
 from perdure.logs.contract import Entry, Topic, damage_of
 from perdure.logs.sqlite import SqliteLog
 from tests.crash.processes import Zygote
-from tests.crash.service import SCENARIOS
+from tests.crash.scenarios import SCENARIOS
 from tests.crash.verdict import everything, portrait
 
 ITEMS = [(name, n) for n, name in enumerate(SCENARIOS, 1)]

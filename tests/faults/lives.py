@@ -14,7 +14,8 @@ from perdure.engine.engine import Engine
 from perdure.errors import LogError
 from tests.crash import ledger
 from tests.crash.lives import all_ended, ends_of, make_app, send
-from tests.crash.service import Ctx, End, add, flaky, log_of
+from tests.crash.scenarios import End
+from tests.crash.service import Ctx, add, flaky, log_of
 
 POLL_S = 0.002
 NAP_S = 0.8
