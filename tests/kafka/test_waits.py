@@ -1,4 +1,4 @@
-"""Waits with conditions, loops and invoked functions on Kafka, across partitions, their workers killed at each append."""
+"""Waits with conditions, loops and invoked functions on Kafka, whose workers are killed at each append."""
 
 from __future__ import annotations
 
