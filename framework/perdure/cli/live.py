@@ -23,6 +23,7 @@ from perdure.core.ids import shown_step
 from perdure.core.ops import ENDS, EventData, Failure, Op
 from perdure.core.routing import FAILED, INVOKED
 from perdure.core.state import Run
+from perdure.index.opening import Reading
 from perdure.observability.observer import Observer
 
 VALUE_WIDTH = 60
@@ -56,6 +57,8 @@ class LiveLog(Observer):
         self._printer = printer
         self._now = now
         self._brief = brief
+        self.reading = Reading()
+        """Opens what it prints."""
         self._width = min(max([len(name) for name in functions], default=8), NAME_WIDTH_MAX)
         self._running: dict[str, dict[str, Running]] = {}
         """Attempts, by run and key."""
@@ -68,7 +71,7 @@ class LiveLog(Observer):
     def begun(self, run: Run) -> None:
         self._met(run)
         if not self._brief:
-            self._line(run, self._now(), "started", "cyan", started_by(run))
+            self._line(run, self._now(), "started", "cyan", started_by(self.reading.run(run)))
 
     def woken(self, run: Run) -> None:
         # Only the first time here: between its turns a run that waits for long is let go and woken again.
@@ -84,7 +87,7 @@ class LiveLog(Observer):
         return known
 
     def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
-        for name, body in ops:
+        for name, body in map(self.reading.op, ops):
             if name in ENDS:
                 self._known.pop(run.id, None)
             if "key" in body:

@@ -15,6 +15,7 @@ from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import counted, duration, error_line
 from perdure.engine.engine import Engine
+from perdure.index.opening import Reading
 from perdure.observability.exporting import SeldomEach, exporting
 from perdure.observability.names import RUN_LOGGER
 
@@ -53,6 +54,7 @@ async def serving(
         await stack.enter_async_context(exporting(app.name))
         if how.log is not None:
             stack.enter_context(app.borrowed(app.connections(how.log), app.clock))
+        live.reading = Reading(app.connections(app.log).vault)
         app.observers.append(live)
         stack.callback(app.observers.remove, live)
         tasks: list[asyncio.Task[None]] = []

@@ -28,6 +28,7 @@ __all__ = [
     "nested",
     "reference",
     "sealed",
+    "shown_traceback",
     "unnested",
 ]
 
@@ -39,6 +40,7 @@ TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CODEC: Final = re.compile(rf"({TOKEN.pattern})(?::({TOKEN.pattern}))?")
 _REFERENCE: Final = re.compile(r"@(sha256-[0-9a-f]{64}):([0-9]{1,15})")
 _NESTED: Final = "$sealed"
+_MARK_TEXT: Final = MARK.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,11 @@ def _misread(data: bytes, end: int) -> PayloadDamaged:
     return PayloadDamaged(
         f"the head of a payload cannot be read, its bytes were changed: {data[:end][:200]!r}"
     )
+
+
+def shown_traceback(text: str) -> str:
+    """The traceback of an error as it is recorded, for those without keys: an encrypted one is none."""
+    return "" if text.startswith(_MARK_TEXT) else text
 
 
 def nested(data: bytes) -> dict[str, str]:

@@ -13,6 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from opentelemetry.trace.propagation import set_span_in_context
 
 from perdure.core.ops import Failure
+from perdure.core.sealed import shown_traceback
 from perdure.observability import names
 from perdure.observability.identity import SAMPLED, SpanRef
 from perdure.observability.timeline import Note
@@ -146,7 +147,7 @@ def _fail(span: Span, error: Failure, end: int) -> None:
     attributes = {
         names.EXCEPTION_TYPE: error["type"],
         names.EXCEPTION_MESSAGE: error["message"],
-        names.EXCEPTION_STACKTRACE: error["traceback"],
+        names.EXCEPTION_STACKTRACE: shown_traceback(error["traceback"]),
     }
     span.add_event(names.EXCEPTION, attributes, end * _NS)
     span.set_status(Status(StatusCode.ERROR, f"{error['type']}: {error['message']}"))
