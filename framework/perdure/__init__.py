@@ -63,6 +63,7 @@ from perdure.payloads.objects import ObjectStore
 from perdure.payloads.settings import Payloads
 from perdure.payloads.store import PayloadStore
 from perdure.payloads.zstd import Zstd
+from perdure.steering.schedules import ScheduleView
 
 __all__ = [
     "AesGcm",
@@ -113,6 +114,7 @@ __all__ = [
     "RunNotFound",
     "RunSkipped",
     "RunView",
+    "ScheduleView",
     "Signal",
     "Singleton",
     "Skip",

@@ -44,6 +44,7 @@ from perdure.observability.tracing import tracing
 from perdure.payloads.settings import Payloads, check_functions
 from perdure.steering.pausing import deployed, set_paused
 from perdure.steering.runs import Runs
+from perdure.steering.schedules import Schedules
 from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
 from perdure.worker.steps import LocalSteps
@@ -98,7 +99,8 @@ class App:
         self.observers: list[Observer] = []
         self._log = log
         self._connections: Connections | None = None
-        self.runs = Runs(self._connect, self.functions, self._now)
+        self.schedules = Schedules(self._connect, self.functions, self._now)
+        self.runs = Runs(self._connect, self.functions, self._now, self.limits)
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"

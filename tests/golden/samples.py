@@ -45,6 +45,15 @@ LIMIT: Body = {
 }
 GATE: Body = {"run": RUN, "key": "/charge", "limit": LIMIT["id"], "value": b'"7"'}
 
+SCHEDULE: Body = {
+    "id": "f 0 9 * * * Europe/Berlin",
+    "cron": "0 9 * * *",
+    "tz": "Europe/Berlin",
+    "jitter": 60_000_000,
+    "catch_up": "last",
+    "overlap": "buffer",
+}
+
 OPS: dict[str, Body] = {
     "Started": {"time": T, "code": "1", "python": "3.11"},
     "StepDone": {"key": "/charge", "time": T + 1, "attempt": 2, "took": 1500, "result": b'{"ok":true}'},
@@ -137,7 +146,18 @@ MESSAGES: dict[str, Body] = {
     "GateLeft": GATE,
 }
 COMMANDS: dict[str, Body] = {
-    "StartRun": {"function": "f", "event": EVENT, "tags": {"customer": "7"}},
+    "StartRun": {
+        "function": "f",
+        "event": EVENT,
+        "tags": {"customer": "7"},
+        "repeats": "r0",
+        "reuse": [
+            {"key": "/charge", "op": ("perdure.StepDone", OPS["StepDone"])},
+            {"key": "/send", "op": None},
+        ],
+    },
+    "SchedulePut": {"function": "f", "schedule": SCHEDULE | {"id": "user-7"}},
+    "ScheduleAsk": {"wish": "pause", "reason": "a holiday"},
     "CancelAsk": {"reason": "enough", "force": False},
     "SignalSend": {"name": "go", "data": b'"now"', "request": True},
     "Query": {"wait": True, "value": "progress"},
@@ -153,16 +173,7 @@ CONFIG: Body = {
             "code": "1",
             "handler": "f:on-failure",
             "conditions": [{"trigger": 1, "cel": "event.data.amount > 100"}, {"trigger": 1, "cel": ""}],
-            "schedules": [
-                {
-                    "id": "f 0 9 * * * Europe/Berlin",
-                    "cron": "0 9 * * *",
-                    "tz": "Europe/Berlin",
-                    "jitter": 60_000_000,
-                    "catch_up": "last",
-                    "overlap": "buffer",
-                }
-            ],
+            "schedules": [SCHEDULE],
             "cancels": [
                 {
                     "event": "user/left",
@@ -303,9 +314,9 @@ def samples() -> Samples:
             {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
         ),
         "DeadLetter": ("DeadLetter", "what could not be read", LETTER),
-        "Snapshot.7": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.8": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
-        "PackedState.5": ("PackedState", "runs that only wait, in a snapshot", PACKED),
+        "PackedState.6": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",
@@ -333,5 +344,5 @@ def _sent() -> Samples:
         made[f"Message.{name}.4"] = ("Message", f"a message from another partition: {name}", message)
     for name, body in COMMANDS.items():
         command = {"id": "c1", "run": "f/chosen", "client": "me", "body": (f"perdure.{name}", body)}
-        made[f"Command.{name}.2"] = ("Command", f"a client's command: {name}", command)
+        made[f"Command.{name}.3"] = ("Command", f"a client's command: {name}", command)
     return made

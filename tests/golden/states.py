@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.core import codec
-from tests.golden.samples import CONFIG, CORRELATE, EVENT, FAILURE, LIMIT, PLAIN_EVENT, POSITION, RUN, T
+from tests.golden.samples import (
+    COMMANDS,
+    CONFIG,
+    CORRELATE,
+    EVENT,
+    FAILURE,
+    LIMIT,
+    PLAIN_EVENT,
+    POSITION,
+    RUN,
+    T,
+)
 
 Body = dict[str, Any]
 PENDING: Body = {
@@ -60,7 +71,16 @@ PARTITION: Body = {
     "unclean": True,
     "alone": "r1/charge",
     "forgotten": T - 1,
-    "schedules": [{"id": "f 0 9 * * * Europe/Berlin", "last": T, "run": RUN, "waiting": [T + 1]}],
+    "schedules": [
+        {
+            "id": "user-7",
+            "last": T,
+            "run": RUN,
+            "waiting": [T + 1],
+            "paused": True,
+            "put": COMMANDS["SchedulePut"],
+        }
+    ],
 }
 LIVE: Body = {
     "id": RUN,
@@ -126,6 +146,8 @@ LIVE: Body = {
         {"command": "c8", "client": "me", "answer": b"7", "refused": None},
     ],
     "until": T + 60_000_000,
+    "repeats": "r0",
+    "reuse": COMMANDS["StartRun"]["reuse"],
     "listeners": [
         {
             "key": "/~cancel-on:0",
@@ -159,6 +181,8 @@ ENDED: Body = LIVE | {
     "ended": T,
     "held": None,
     "until": 0,
+    "repeats": "",
+    "reuse": [],
     "listeners": [],
 }
 CELL: Body = {

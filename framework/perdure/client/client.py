@@ -206,7 +206,7 @@ class Client:
             "client": client,
             "body": (f"perdure.{name}", sealed_command(self.vault, body)),
         }
-        partition = routing.run_partition(run_id, self.log.generations[0])
+        partition = routing.command_partition(run_id, self.log.generations[0])
         if partition >= self.log.partitions:
             await self.log.refresh()  # it may have grown since it was opened
         if partition >= self.log.partitions:
@@ -214,13 +214,16 @@ class Client:
         value = codec.encode("Command", command)
         await self._append(Topic.JOURNAL, partition, value, run_id, headers)
 
-    async def start_run(self, run_id: str, function: str, event: EventData, tags: Mapping[str, str]) -> End:
-        """Starts a run, durably; its end, which counts as long as the caller holds it."""
+    async def start_run(
+        self, run_id: str, function: str, event: EventData, tags: Mapping[str, str], **repeated: Any
+    ) -> End:
+        """Starts a run, durably; its end, which counts as long as the caller holds it. `repeated`: the run that it
+        repeats, and what it takes over from that (`perdure.StartRun`)."""
         self._listen()
         known = self._ends.get(run_id)
         end = known or self._await_end(run_id)
         (event,) = traced((event,))
-        body = {"function": function, "event": event, "tags": tags}
+        body = {"function": function, "event": event, "tags": tags, **repeated}
         try:
             await self._command(run_id, "StartRun", body, end.command, self.id, headers_of("Command", event))
         except BaseException:

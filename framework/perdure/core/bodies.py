@@ -36,7 +36,7 @@ _head = avro.reader(
 _RUN_PLAIN = (
     "id", "function", "status", "event", "created", "started", "time", "prev", "tags", "parent", "parent_key",
     "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
-    "cancels", "held", "restarts", "begun", "depth", "until",
+    "cancels", "held", "restarts", "begun", "depth", "until", "repeats",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def run_body(run: Run) -> Body:
         {name: getattr(listener, name) for name in Listener.__slots__}
         for listener in (run.listeners or {}).values()
     ]
+    body["reuse"] = [{"key": key, "op": op} for key, op in (run.reuse or {}).items()]
     body["admission"] = None if run.admission is None else _admission_body(run.admission)
     return body
 
@@ -92,6 +93,8 @@ def run_of(body: Body) -> Run:
     run.commands = dict.fromkeys(body["commands"])
     run.seen = {seen["name"]: seen["time"] for seen in body["seen"]}
     run.requests = {r["command"]: Request(r["client"], r["answer"], r["refused"]) for r in body["requests"]}
+    if body["reuse"]:
+        run.reuse = {reused["key"]: reused["op"] for reused in body["reuse"]}
     if body["listeners"]:
         run.listeners = {listener["key"]: Listener(**listener) for listener in body["listeners"]}
     if body["admission"] is not None:
@@ -139,6 +142,7 @@ def waits(run: Run) -> bool:
     return (
         run.status == "running"
         and bool(run.pending)
+        and run.reuse is None
         and not any(pending.kind == "step" or fired(pending) for pending in run.pending.values())
     )
 

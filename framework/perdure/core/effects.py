@@ -125,6 +125,13 @@ class GateDue:
     due: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rescheduled:
+    """A schedule was made, paused, resumed or deleted."""
+
+    schedule: str
+
+
 Effect = (
     Activate
     | Arm
@@ -139,6 +146,7 @@ Effect = (
     | Bury
     | Configured
     | Ticked
+    | Rescheduled
     | Granted
     | GateDue
 )

@@ -182,6 +182,10 @@ class Run:
     """The events by which it is cancelled, by their keys."""
     until: int = 0
     """When it is cancelled if it has not begun, or has not ended (µs); 0 for never."""
+    repeats: str = ""
+    """The run that this one repeats; empty for none."""
+    reuse: dict[str, Op | None] | None = None
+    """By their keys, how things ended there that this run has not come to yet. None for what only sends."""
     held: Op | None = None
     """How it ends once the attempts that its body gave up are over (B2). A new owner has none of these."""
     restarts: int = 0

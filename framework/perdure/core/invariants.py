@@ -107,6 +107,8 @@ def _subscribed(state: PartitionState) -> Found:
     for run in state.live_runs():
         for key, pending in _waits(run):
             where = (pending.name, pending.path, pending.value)
+            if run.reuse is not None and key in run.reuse:
+                continue
             if routing.cell_partition(*where, state.partitions) != state.number or _answered(run, key):
                 continue
             cell = state.cells.get(where)
@@ -128,7 +130,7 @@ def _listened(state: PartitionState) -> Found:
 def _announced(state: PartitionState) -> Found:
     for run in state.live_runs():
         for key, pending in _waits(run):
-            if (pending.name, pending.path) not in state.announced:
+            if pending.name and (pending.name, pending.path) not in state.announced:
                 yield (
                     f"{run.id} {key}",
                     f"it waits for {_shown(pending)}, and no partition was asked to pair it",
@@ -298,7 +300,7 @@ def check_between(states: Sequence[PartitionState]) -> list[Violation]:
 def _elsewhere(
     states: Sequence[PartitionState], state: PartitionState, run: Run, key: str, pending: Pending
 ) -> tuple[str, str, str] | None:
-    if _answered(run, key):
+    if _answered(run, key) or (run.reuse is not None and key in run.reuse):
         return None
     if pending.kind == "wait":
         where = (pending.name, pending.path, pending.value)

@@ -111,6 +111,8 @@ class Limits:
     """Events with a time in the future, per partition; past it, ingest waits until some have come due."""
     ticks_waiting_max: int = 100
     """Ticks of a schedule that wait for the run of the one before (`overlap="buffer"`)."""
+    schedules_max: int = 10_000
+    """Schedules made at run time, per partition: about 600 bytes each."""
     ticks_missed_max: int = 1_000
     """Ticks of a schedule that are made up for when no worker was there for them; of more, the newest."""
     watchers_max: int = 64
@@ -187,7 +189,7 @@ FOLDED = (
     "commands_max", "ended_bytes_max", "ended_id_time_max", "ended_ids_max", "ended_run_time_max", "ended_runs_max",
     "event_id_time_max", "event_ids_max", "gates_max", "generated_id_time_max", "idempotency_keys_max", "inbox_max",
     "kept_bytes_max", "kept_event_time_max", "kept_events_max", "old_event_ids_max", "passed_events_max",
-    "requests_max", "seen_events_max", "snapshot_sets_max", "watchers_max",
+    "requests_max", "schedules_max", "seen_events_max", "snapshot_sets_max", "watchers_max",
 )  # fmt: skip
 """The bounds that the fold knows."""
 

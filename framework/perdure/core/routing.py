@@ -43,9 +43,29 @@ def cell_partition(name: str, path: str, value: bytes, partitions: int) -> int:
     return partition_of(f"cell:{name}|{path}|{value.decode(errors='backslashreplace')}", partitions)
 
 
+SCHEDULE = "schedule:"
+"""Begins the name of a schedule where runs have theirs. No run's does: the id of a function has no colon."""
+
+
 def schedule_partition(schedule: str, partitions: int) -> int:
     """The partition where a schedule lives, and the runs that it starts."""
-    return partition_of(f"schedule:{schedule}", partitions)
+    return partition_of(f"{SCHEDULE}{schedule}", partitions)
+
+
+def command_partition(entity: str, partitions: int) -> int:
+    """The partition whose journal takes commands to a run, or to a schedule."""
+    return (
+        partition_of(entity, partitions) if entity.startswith(SCHEDULE) else run_partition(entity, partitions)
+    )
+
+
+def scheduled(config: Mapping[str, Any], known: str) -> tuple[str, Mapping[str, Any]] | None:
+    """The function of a schedule that code declares, and what it is; None when there is none."""
+    for function in config["functions"]:
+        for schedule in function.get("schedules", ()):
+            if schedule["id"] == known:
+                return function["id"], schedule
+    return None
 
 
 def gate_partition(limit: str, value: bytes, partitions: int) -> int:

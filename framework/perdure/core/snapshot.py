@@ -311,7 +311,14 @@ def partition_body(state: PartitionState) -> Body:
         "alone": state.alone,
         "forgotten": state.forgotten,
         "schedules": [
-            {"id": i, "last": s.last, "run": s.run, "waiting": list(s.waiting)}
+            {
+                "id": i,
+                "last": s.last,
+                "run": s.run,
+                "waiting": list(s.waiting),
+                "paused": s.paused,
+                "put": s.put,
+            }
             for i, s in state.schedules.items()
         ],
     }
@@ -349,7 +356,7 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
     state.armed = {(a["name"], a["path"]): a["since"] for a in body["armed"]}
     state.announced = {(a["name"], a["path"]): a["since"] for a in body["announced"]}
     for s in body["schedules"]:
-        state.schedules[s["id"]] = Schedule(s["last"], s["run"], s["waiting"])
+        state.schedules[s["id"]] = Schedule(s["last"], s["run"], s["waiting"], s["paused"], s["put"])
     for s in body["scans"]:
         state.scans[s["id"]] = Scan(s["name"], s["path"], s["value"], s["since"], s["cursor"], s["to"])
     return state

@@ -69,6 +69,9 @@ class Schedule:
     """The newest run that it started."""
     waiting: list[int] = field(default_factory=list[int])
     """Ticks (µs) that start when that has ended."""
+    paused: bool = False
+    put: dict[str, Any] | None = None
+    """What it is (`perdure.SchedulePut`), if it was made at run time."""
 
 
 class Cut(Protocol):

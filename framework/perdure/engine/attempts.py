@@ -9,7 +9,7 @@ from perdure.authoring.retry import Retry, next_delay
 from perdure.core import ids, ops
 from perdure.core.ops import Failure, Op
 from perdure.core.state import STILL, Pending, Run
-from perdure.engine import suspects
+from perdure.engine import repeating, suspects
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident, Running, Step
 from perdure.engine.storing import Storing
@@ -50,6 +50,8 @@ class Attempts:
     def start(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         if self._services.draining:
             return  # the next owner starts it
+        if repeating.is_repeated(run, ask.key):
+            return
         if run.admission is not None and run.admission.steps and not self._has_places(run, resident, ask.key):
             return
         if self._driver.hold(lambda: self._start_held(run, resident, ask)):
@@ -160,6 +162,7 @@ class Attempts:
 
     def heed(self, resident: Resident, changes: Iterable[Op]) -> None:
         """What a turn did that attempts are concerned with: stops those that nobody waits for, hands on the trace."""
+        repeating.soon(self._driver, resident)
         for op in changes:
             name, body = op
             if name == ops.STEP_ABANDONED:

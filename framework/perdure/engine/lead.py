@@ -124,6 +124,8 @@ class Lead:
                 self.residents.attempts.granted(run, key)
             case effects.GateDue(limit, value, due):
                 self.gates.arm(limit, value, due)
+            case effects.Rescheduled(schedule):
+                self.schedules.changed(schedule)
             case effects.Ticked(schedule):
                 self.schedules.ticked(schedule)
             case effects.Bury(offset, reason):

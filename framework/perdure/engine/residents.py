@@ -10,7 +10,7 @@ from perdure.core import ops
 from perdure.core.ids import BODY, UNTIL
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Run
-from perdure.engine import inbox
+from perdure.engine import inbox, repeating
 from perdure.engine.admission import Admissions
 from perdure.engine.attempts import Attempts
 from perdure.engine.commits import Commits
@@ -372,6 +372,7 @@ class Residents:
         for key, ask in list(resident.execution.outstanding().items()):
             if key in run.pending and key not in resident.running:
                 self.attempts.start(run, resident, ask)
+        repeating.soon(self, resident)
 
     def _check_bounds(self, run: Run, resident: Resident) -> None:
         limits = self.services.limits

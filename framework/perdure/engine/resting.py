@@ -92,6 +92,7 @@ class Resting:
         return (
             resident.idle()
             and bool(run.pending)
+            and run.reuse is None
             and all(
                 pending.due > soon if pending.due is not None else pending.kind in ("wait", "signal", "child")
                 for pending in run.pending.values()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perdure.authoring.calendar import calendar
+from perdure.core import routing
 from perdure.core.decide import schedules as decide
 from perdure.engine.clock import Alarm
 from perdure.engine.life import Life
@@ -45,8 +46,11 @@ class Schedules:
             schedule["id"]: (function["id"], schedule)
             for function in state.config["functions"]
             for schedule in function.get("schedules", ())
-            if schedule["id"] in state.schedules
+            if schedule["id"] in state.schedules and not state.schedules[schedule["id"]].paused
         }
+        for known, found in state.schedules.items():
+            if found.put is not None and not found.paused:
+                self._specs[known] = found.put["function"], found.put["schedule"]
         self._due.clear()
         self._heap.clear()
         self._running = {
@@ -54,6 +58,22 @@ class Schedules:
         }
         for known in list(self._specs):
             self._go_on(known)
+
+    def changed(self, schedule: str) -> None:
+        """Somebody has made, paused, resumed or deleted a schedule."""
+        found = self._life.state.schedules.get(schedule)
+        self._specs.pop(schedule, None)
+        self._due.pop(schedule, None)
+        if found is None or found.paused:
+            self._set_alarm()
+            return
+        declared = routing.scheduled(self._life.state.config, schedule)
+        if found.put is not None:
+            self._specs[schedule] = found.put["function"], found.put["schedule"]
+        elif declared is not None:
+            self._specs[schedule] = declared
+        if schedule in self._specs:
+            self._go_on(schedule)
 
     def ticked(self, schedule: str) -> None:
         """A record of that schedule counts."""

@@ -10,6 +10,7 @@ from perdure.core.bodies import fired
 from perdure.core.facts import Fact
 from perdure.core.ops import CHILD_ISSUED, PARKED, Op
 from perdure.core.state import STILL, Run
+from perdure.engine import repeating
 from perdure.engine.driver import Driver
 from perdure.engine.executions import execution_for
 from perdure.engine.opening import Opening
@@ -149,6 +150,7 @@ class Waking:
             or bool(run.inbox)
             or any(pending.kind == "step" or fired(pending) for pending in run.pending.values())
             or not run.pending
+            or run.reuse is not None
         )
 
     def _slice(self) -> None:
@@ -240,6 +242,7 @@ class Waking:
                 self._unfit(run, resident, error)
             else:
                 driver.resume_steps(run, resident)
+                repeating.soon(driver, resident)
             return
 
         def replayed(result: BaseException | None) -> None:
@@ -255,6 +258,7 @@ class Waking:
                 driver.let_go(resident)
             else:
                 driver.resume_steps(run, resident)
+                repeating.soon(driver, resident)
                 driver.caught_up(resident)
 
         driver.in_thread(resident, lambda: execution.replay(history), replayed)

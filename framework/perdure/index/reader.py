@@ -162,6 +162,13 @@ class JournalReader:
                 return [self._reading.op(op) for op in found]
         return ()
 
+    def recorded(self, run_id: str) -> tuple[Run, Sequence[Op]] | None:
+        """A run and its ops with their payloads as they stand in the log."""
+        for reader in self.partitions:
+            if (found := reader.state.runs.get(run_id)) is not None:
+                return found, reader.ops.get(run_id, ())
+        return None
+
     def run(self, run_id: str) -> Run | None:
         """The folded state of a run."""
         for reader in self.partitions:

@@ -10,16 +10,20 @@ from typing import Any, Literal, cast, get_args
 from typing_extensions import TypedDict, Unpack
 
 from perdure.authoring.functions import Function
+from perdure.authoring.payloads import codec_of
 from perdure.authoring.registry import Registry
 from perdure.authoring.sending import checked_tags
 from perdure.client.connections import Connections
-from perdure.client.handle import checked_reason
+from perdure.client.handle import Handle, checked_reason
+from perdure.core import ids
 from perdure.core.durations import Duration, instant_us, to_us
-from perdure.core.state import Run, Status
-from perdure.errors import RunNotFound, UsageError
+from perdure.core.limits import Limits
+from perdure.core.state import ENDED, Run, Status
+from perdure.errors import EntryTooLarge, PayloadTooLarge, RunNotFound, UsageError
 from perdure.index.reader import Skip
-from perdure.index.views import RunView, run_view
+from perdure.index.views import RunView
 from perdure.steering.reading import Readings
+from perdure.steering.repeats import taken_over
 
 __all__ = ["RunFilter", "Runs", "StatusFilter"]
 
@@ -50,11 +54,16 @@ class Runs:
     """
 
     def __init__(
-        self, connections: Callable[[], Connections], functions: Registry, now: Callable[[], int]
+        self,
+        connections: Callable[[], Connections],
+        functions: Registry,
+        now: Callable[[], int],
+        limits: Limits,
     ) -> None:
         self._connections = connections
         self._functions = functions
         self._now = now
+        self._limits = limits
         self._readings = Readings(connections)
 
     async def list(self, *, limit: int = LISTED, **which: Unpack[RunFilter]) -> Sequence[RunView]:
@@ -64,8 +73,8 @@ class Runs:
             raise UsageError(f"runs.list(limit={limit}): use 1 or more")
         fits = self._filter(which)
         reader = await self._readings.read()
-        found = [run for run in reader.runs() if fits(run)][:limit]
-        return [run_view(run, reader.ops(run.id)) for run in found]
+        found = [run.id for run in reader.runs() if fits(run)][:limit]
+        return [view for run_id in found if (view := reader.view(run_id)) is not None]
 
     async def get(self, run_id: str) -> RunView:
         """A run with all that the log says of it. Raises RunNotFound."""
@@ -92,6 +101,47 @@ class Runs:
         reader = await self._readings.read()
         fitting = (skip for skip in reader.skips() if skip.time >= after and wanted in (None, skip.function))
         return [skip for _, skip in zip(range(limit), fitting, strict=False)]
+
+    async def rerun(
+        self,
+        run_id: str,
+        *,
+        from_step: str | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Handle[Any]:
+        """Starts a new run of the same function, with the same event and tags, by the code of the day.
+
+        With `from_step` (a step's id, with its index when it was used before) it takes over how everything ended that
+        the body asked for before that step: steps, sleeps, waits and invocations are not done again, nor are events
+        sent. That step and what comes after it are. `id`: as of `app.start`. The other run stays as it is.
+
+        Raises RunNotFound for a run that is not known; UsageError for a step that it has not come to, or when its
+        history is no longer in the log; PayloadTooLarge when what is taken over does not fit a record.
+        """
+        reader = await self._readings.read()
+        found = reader.recorded(run_id)
+        if found is None:
+            raise RunNotFound(
+                f"no run {run_id!r:.80} is known: it never started, or it ended and is forgotten"
+            )
+        run, accepted = found
+        if from_step is not None and not accepted:
+            raise UsageError(
+                f"the history of run {run_id} is no longer in the log; rerun it from its beginning"
+            )
+        reuse = [] if from_step is None else taken_over(accepted, from_step, run_id)
+        function = self._functions.get(run.function)
+        client = await self._connections().client()
+        new = client.new_run_id() if id is None else ids.named_run(run.function, id)
+        more = {"repeats": run_id, "reuse": reuse}
+        try:
+            end = await client.start_run(new, run.function, run.event, run.tags, **more)
+        except EntryTooLarge as error:
+            raise PayloadTooLarge(
+                f"what run {run_id} has before {from_step!r} does not fit a record; rerun it from an earlier step"
+            ) from error
+        codec = codec_of(Any, "the result") if function is None else function.codec
+        return Handle(new, self._connections().client, codec, self._limits, end)
 
     async def cancel(
         self, *, reason: str = "", force: bool = False, **which: Unpack[RunFilter]
@@ -167,7 +217,7 @@ class Runs:
 
 def _statuses(given: StatusFilter | Iterable[StatusFilter]) -> set[str]:
     known: tuple[str, ...] = get_args(Status)
-    ended = {"completed", "failed", "cancelled"}
+    ended = ENDED
     found: set[str] = set()
     for status in cast("Iterable[str]", (given,) if isinstance(given, str) else given):
         if status == "live":

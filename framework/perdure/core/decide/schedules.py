@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perdure.core import ids, payload, routing
-from perdure.core.durations import from_us
-from perdure.core.ops import EventData
-from perdure.core.routing import TICK
+from perdure.core import ids, routing
+from perdure.core.fold.schedules import tick_event, written
 from perdure.core.state import PartitionState, Schedule
 
 Body = dict[str, Any]
@@ -38,9 +36,10 @@ def tick(
     decided = _Decided(state, spec, function, schedule, app)
     if more:
         decided.drop(due[0], "too many ticks were missed before this one")
-    if function in state.config.get("paused", ()):
+    why = _nothing_starts(state, function)
+    if why:
         for at in due:
-            decided.drop(at, routing.paused_reason(state.config, function))
+            decided.drop(at, why)
     else:
         for at in _caught_up(decided, spec["catch_up"], due, now):
             decided.take(at)
@@ -58,6 +57,14 @@ def tick(
         "cancel": decided.cancel,
         "skipped": decided.skipped,
     }
+
+
+def _nothing_starts(state: PartitionState, function: str) -> str:
+    """Why no tick starts a function now; empty when it does."""
+    if function in state.config.get("paused", ()):
+        return routing.paused_reason(state.config, function)
+    known = any(f["id"] == function for f in state.config["functions"])
+    return "" if known else f"no function {function!r} is deployed"
 
 
 def _caught_up(decided: _Decided, catch_up: str, due: Sequence[int], now: int) -> Sequence[int]:
@@ -121,24 +128,12 @@ class _Decided:
         self.skipped.append({"event": self._event_id(at), "function": self._function, "reason": reason})
 
     def _event_id(self, at: int) -> str:
-        return f"{self._spec['id']}@{_written(at)}"
+        return f"{self._spec['id']}@{written(at)}"
 
     def _start(self, at: int) -> None:
         state, schedule = self._state, self._spec["id"]
         run = ids.placed_run(state.generation, state.number, "tick", schedule, at, self._app)
         late = int(ids.fraction("jitter", schedule, at) * self._spec["jitter"])
-        event = EventData(
-            name=TICK,
-            id=self._event_id(at),
-            ts=at + late,
-            key=schedule,
-            v=None,
-            data=payload.dumps({"schedule": schedule, "at": _written(at)}),
-            trace=None,
-        )
+        event = tick_event(schedule, at, self._event_id(at), at + late)
         self.runs.append({"run": run, "at": at, "event": event})
         self._running = run
-
-
-def _written(at: int) -> str:
-    return from_us(at).isoformat().replace("+00:00", "Z")

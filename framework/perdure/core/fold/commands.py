@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from perdure.core import effects
+from perdure.core import effects, routing
 from perdure.core.facts import Fact
-from perdure.core.fold import ending, runs, telling
+from perdure.core.fold import ending, runs, schedules, telling
 from perdure.core.state import STILL, Item, PartitionState, Request, Run
 
 Body = dict[str, Any]
@@ -15,6 +15,8 @@ RESUME = "perdure.ResumeAsk"
 SIGNAL = "perdure.SignalSend"
 FULL = "inbox full"
 CROWDED = "too many requests wait for an answer"
+
+_SCHEDULED = frozenset({schedules.PUT, "perdure.ScheduleAsk"})
 
 STEERING_ROOM = 16
 """Places beyond the bound of an inbox for cancels and resumes: a run that is full of signals can still be steered."""
@@ -25,6 +27,12 @@ def take(state: PartitionState, fact: Fact) -> str | None:
     command = fact.body
     name, body = command["body"]
     run = state.run(command["run"])
+    if command["run"].startswith(routing.SCHEDULE):
+        void = schedules.commanded(state, fact, name, body) if name in _SCHEDULED else "command to no run"
+        _answer(state, command, refused=void)
+        return void
+    if name in _SCHEDULED:
+        return "command to no schedule"
     if name == "perdure.StartRun":
         return _start(state, fact, run, body)
     if name == "perdure.Query":
@@ -95,6 +103,9 @@ def _start(state: PartitionState, fact: Fact, run: Run | None, body: Body) -> st
             state, fact, command["run"], body["function"], body["event"], tags=dict(body["tags"])
         )
         void = None if run is not None else "run ended before"
+        if run is not None and run.live and body["repeats"]:
+            run.repeats = body["repeats"]
+            run.reuse = {reused["key"]: reused["op"] for reused in body["reuse"]} or None
         if run is not None and state.heard:
             telling.started(state, run.id, run.function, run.event)
     else:
@@ -144,4 +155,4 @@ _COMMANDS: dict[str, Callable[[PartitionState, Fact, Run, Body], None]] = {
     RESUME: _resume,
 }
 
-FOLDED_COMMANDS = frozenset(_COMMANDS) | {"perdure.StartRun", "perdure.Query"}
+FOLDED_COMMANDS = frozenset(_COMMANDS) | _SCHEDULED | {"perdure.StartRun", "perdure.Query"}

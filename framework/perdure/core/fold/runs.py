@@ -66,12 +66,25 @@ def change(state: PartitionState, fact: Fact, run: Run, changes: Sequence[Op], p
     run.size += len(part)
     if ids.BODY in run.pending:  # whatever is recorded now, the body was tried again
         del run.pending[ids.BODY]
+    reuse = run.reuse
     for name, body in changes:
         run.ops += 1
         time = body.get("time")
         if time is not None and time > run.time:
             run.time = time
         _OPS[name](state, fact, run, body)
+    if reuse is not None:
+        _come_to(run, changes)
+
+
+def _come_to(run: Run, changes: Sequence[Op]) -> None:
+    """What the run has had of the one that it repeats is its own now."""
+    reuse = run.reuse or {}
+    for name, body in changes:
+        key = body.get("key")
+        if key in reuse and (name in ops.RELEASES or reuse[key] is None):
+            del reuse[key]
+    run.reuse = reuse or None
 
 
 def _started(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
@@ -121,11 +134,16 @@ def _timer_set(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None
 def _child_issued(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
     key, child = body["key"], body["run"]
     detached = body["detached"]
-    if not detached:
+    repeated = run.reuse is not None and key in run.reuse
+    if repeated and not detached:
+        run.pending[key] = Pending("child", body["due"], close="abandon")
+    elif not detached:
         run.pending[key] = Pending("child", body["due"], name=child, close=body["parent_close"])
         waits.may_rest(state, run)
         if body["due"] is not None:
             state.effects.append(effects.Arm(run.id, key, body["due"]))
+    if repeated:
+        return  # it was started by the run before
     start: Body = {"run": child, "function": body["function"], "event": body["event"]}
     start |= {"parent": None if detached else run.id, "parent_key": None if detached else key}
     start |= {"depth": 0 if detached else run.depth + 1}
@@ -158,7 +176,9 @@ def _close_child(state: PartitionState, run: Run, pending: Pending) -> None:
     channels.to_run(state, pending.name, "perdure.CancelRun", body)
 
 
-def _events_sent(state: PartitionState, _fact: Fact, _run: Run, body: Body) -> None:
+def _events_sent(state: PartitionState, _fact: Fact, run: Run, body: Body) -> None:
+    if run.reuse is not None and body["key"] in run.reuse:
+        return  # the run before has sent them
     for event in body["events"]:
         channels.to_events(state, event)
 
@@ -197,7 +217,7 @@ def _run_cancelled(state: PartitionState, fact: Fact, run: Run, body: Body) -> N
 def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) -> None:
     run.status = status
     run.ended = fact.ts
-    run.held = None
+    run.held = run.reuse = None
     run.inbox.clear()
     if run.until or run.listeners:
         ending.close(state, run)
@@ -237,7 +257,7 @@ def _run_restarted(state: PartitionState, fact: Fact, run: Run, body: Body) -> N
     if run.requests:
         waits.refuse_requests(state, run, "the run has begun anew, and had not answered")
     run.ops = run.size = run.started = run.cancels = run.not_before = 0
-    run.held = None
+    run.held = run.reuse = None
     if run.status not in STILL:
         run.status, run.reason = "queued", ""
     run.event = body["event"]

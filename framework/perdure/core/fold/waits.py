@@ -28,7 +28,8 @@ def settle(state: PartitionState, run: Run, key: str) -> Pending | None:
     if run.inbox:
         _clear_inbox(state, run, key, None)
     if pending.kind == "wait":
-        _unsubscribe(state, run, key, pending)
+        if pending.name:
+            _unsubscribe(state, run, key, pending)
     elif pending.kind == "step" and run.admission is not None:
         admission.leave_step(state, run, key, pending)
     return pending
@@ -63,7 +64,7 @@ def event_given(state: PartitionState, fact: Fact, run: Run, body: Body) -> None
     key, pending = body["key"], run.pending.pop(body["key"], None)
     if pending is not None:
         _clear_inbox(state, run, key, body["event"]["id"])
-        if (
+        if pending.name and (
             pending.attempt or pending.condition is not None
         ):  # else the cell let go of it when it found the event
             _unsubscribe(state, run, key, pending)
@@ -124,6 +125,9 @@ def wait_opened(state: PartitionState, fact: Fact, run: Run, body: Body) -> None
         state.effects.append(effects.Arm(run.id, key, due))
     if body["signal"] is not None:
         run.pending[key] = Pending("signal", due, name=body["signal"])
+        return
+    if run.reuse is not None and key in run.reuse:
+        run.pending[key] = Pending("wait", due)  # what it is given is known
         return
     name, path, value = body["event"], body["path"] or "", body["value"] or b""
     since = max(fact.ts - max(body["lookback"] or 0, 0), 0)
