@@ -29,7 +29,7 @@ from time import perf_counter, perf_counter_ns
 from typing import Any
 
 from broker import broker
-from machine import described, load, remark
+from machine import Others, described, remark
 from places import on_a_file, on_kafka
 from staff import LEDGER, LOAD, Worker, make
 from table import columns, number
@@ -333,7 +333,7 @@ def as_markdown(kept: dict[str, Any]) -> str:
     rows = [HEAD, ("---",) * len(HEAD), *map(_row, kept["minutes"])]
     head = (
         f"{kept['log']}; {machine['date'][:16].replace('T', ' ')} UTC, commit `{machine['commit']}`; {machine['cpu']}, "
-        f"{machine['cores']} cores; load before {kept['load_before']:g}{remark([kept['load_before']])}."
+        f"{machine['cores']} cores; others used {kept['others']:.2f} of them{remark([kept['others']])}."
         f" A row is {kept['minute_s']:g} s."
     )
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -354,9 +354,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the figures go; by default into results/")
     args = parser.parse_args()
     calm_collector()
+    others = Others()
     result: dict[str, Any] = {
         "machine": described(args.folder),
-        "load_before": load(),
         "minute_s": args.minute,
     }
     with (
@@ -370,7 +370,7 @@ def main() -> None:
             result["log"] = "Kafka, one broker on the same cores, 8 partitions, acks=all"
             with broker(args.kafka, args.folder) as servers:
                 found = runner.run(placed(on_kafka(servers), Path(folder), args))
-    result |= found
+    result |= found | {"others": others.cores()}
     print(shown(found["minutes"]))
     print(conclusion(found))
     name = "endurance" if args.kafka is None else "endurance_kafka"

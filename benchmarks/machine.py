@@ -10,11 +10,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 LIBRARIES = ("confluent-kafka", "fastavro", "pydantic", "opentelemetry-api")
-BUSY_LOAD = 1.0
-"""A load average before a measurement, above which its figures say more about what else ran."""
+BUSY = 0.15
+"""So much of a core taken by others, and figures say more about these."""
+OURS = "perdure-bench-"
+"""In the command line of what a measurement starts, and does not have as its child: a broker."""
+TICKS = os.sysconf("SC_CLK_TCK")
 AGAIN = "to be measured again on a quiet machine"
 CODE = ("framework", "schemas", "benchmarks", ":!benchmarks/figures")
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,9 +40,51 @@ def described(folder: Path) -> dict[str, Any]:
     }
 
 
-def remark(before: Iterable[float]) -> str:
-    """What is to be said of figures that were measured after such loads; "" for those of a quiet machine."""
-    return f". **Busy: {AGAIN}**" if any(one > BUSY_LOAD for one in before) else ""
+class Others:
+    """How much of the machine others have used since this was made. The load average says less: it counts us, too."""
+
+    def __init__(self) -> None:
+        self._began, self._all, self._own = perf_counter(), _busy_s(), _own_s()
+
+    def cores(self) -> float:
+        """Cores that processes were busy on that neither are nor descend from this one."""
+        busy, own = _busy_s() - self._all, _own_s() - self._own
+        return round(max(busy - own, 0.0) / (perf_counter() - self._began), 3)
+
+
+def remark(others: Iterable[float | None]) -> str:
+    """What is to be said of figures beside which others used so many cores; "" for those of a quiet machine."""
+    return f". **Busy: {AGAIN}**" if any(one is None or one > BUSY for one in others) else ""
+
+
+def _busy_s() -> float:
+    """Seconds that all cores were busy, with what they did for the kernel."""
+    user, nice, system, _idle, _wait, irq, softirq, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq) / TICKS
+
+
+def _own_s() -> float:
+    """The same of this process, of all that descend from it, and of those that have ended and were waited for."""
+    parents: dict[int, int] = {}
+    spent: dict[int, int] = {}
+    ours = {os.getpid()}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            if OURS in (place / "cmdline").read_text():
+                ours.add(int(place.name))
+        except (OSError, UnicodeDecodeError):  # it has ended
+            continue
+        parents[int(place.name)] = int(fields[1])
+        spent[int(place.name)] = sum(map(int, fields[11:15]))
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in ours} - ours
+        ours |= more
+        grown = bool(more)
+    return sum(spent.get(pid, 0) for pid in ours) / TICKS
 
 
 def load() -> float:

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from machine import AGAIN, ROOT, remark
@@ -33,13 +34,18 @@ def spread(of: Sequence[float] | None) -> str:
 def how(kept: Kept) -> str:
     """When, how often and on what."""
     machine = kept["machine"]
-    loads = [load for pair in kept["loads"] for load in pair]
+    others: list[float] = kept.get("others", [])
+    used = (
+        f"others used {min(others):.2f} to {max(others):.2f} of them"
+        if others
+        else "what others used is not known"
+    )
     changed = ", with changes that are not in it" if machine["changed"] else ""
     times = f"{kept['repetitions']} repetition{'s' * (kept['repetitions'] != 1)}"
     return (
         f"{times}, {machine['date'][:16].replace('T', ' ')} UTC, commit `{machine['commit']}`{changed}; "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['file_system']}, Python {machine['python']}; "
-        f"load {min(loads):g} to {max(loads):g}{remark(before for before, _ in kept['loads'])}"
+        f"{used}{remark(others or [None])}"
     )
 
 
@@ -65,16 +71,43 @@ def of_a_log(kept: dict[str, Kept]) -> Iterator[str]:
         yield ""
 
 
+def of_peers(kept: Kept) -> str:
+    """A row for each figure, a column for each system."""
+    machine, names = kept["machine"], list(kept["settings"])
+    others = [one["others"] for results in kept["systems"].values() for one in results]
+    when = machine["date"][:16].replace("T", " ")
+    head = (
+        f"{kept['repetitions']} repetitions, in turn, {when} UTC, commit `{machine['commit']}`; {machine['cpu']},"
+        f" {machine['cores']} cores, {machine['file_system']}; others used {max(others):.2f} of them at"
+        f" most{remark(others)}."
+    )
+    lines = [
+        head,
+        "",
+        f"| | {' | '.join(names)} |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    rows: dict[str, dict[str, str]] = {}
+    for row in kept["summary"]:
+        label = f"{row['cell']} {row['figure'].partition('_')[0]}, {row['unit']}"
+        rows.setdefault(label, {})[row["system"]] = spread((row["median"], row["min"], row["max"]))
+    lines += [f"| {label} | {' | '.join(cells.get(n, '') for n in names)} |" for label, cells in rows.items()]
+    lines += ["", *(f"- {name} {setting}" for name, setting in kept["settings"].items())]
+    lines += [f"- {name} was not measured: {why}" for name, why in kept["missing"].items()]
+    return "\n".join(lines) + "\n"
+
+
 def filled(name: str) -> str:
     """What stands between the comments."""
     file = FIGURES / f"{name}.json"
     if not file.exists():
         return f"Not measured yet: {AGAIN.replace('again ', '')}.\n"
     kept = json.loads(file.read_text())
-    if name.startswith("endurance"):
-        from endurance import as_markdown
-
-        return as_markdown(kept)
+    if name == "peers":
+        return of_peers(kept)
+    if name.startswith(("endurance", "size")):
+        module = import_module(name.partition("_")[0])
+        return module.as_markdown(kept)
     return "\n".join(of_a_log(kept))
 
 

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any
 
 from broker import broker
-from machine import described, load
+from machine import Others, described, load
 from parts import DEFAULT, PARTS, summary
 from table import printed
 
@@ -35,14 +35,16 @@ def repeat(args: argparse.Namespace, servers: str, part: str, number: int) -> di
     words += ["--quick"] * (args.quick or not number) + ["--floor-first"] * ((number + 1) % 2)
     words += ["--two-processes"] * (args.two_processes and PARTS[part].script == "repetition.py")
     words += ["--kafka", servers] if servers else []
-    began, before = perf_counter(), load()
+    began, before, others = perf_counter(), load(), Others()
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         print(f"{part}, repetition {number} failed, load {before} to {load()}", file=sys.stderr)
         return None
     name = f"{part}, repetition {number}" if number else "to warm up"
-    print(f"{name}: {perf_counter() - began:.1f} s, load {before} to {load()}", file=sys.stderr)
-    return {"part": part, "load": [before, load()], **json.loads(done.stdout)}
+    taken = others.cores()
+    told = f"{perf_counter() - began:.1f} s, load {before} to {load()}, others used {taken:.2f} cores"
+    print(f"{name}: {told}", file=sys.stderr)
+    return {"part": part, "load": [before, load()], "others": taken, **json.loads(done.stdout)}
 
 
 @contextmanager
@@ -78,6 +80,7 @@ def keep(result: dict[str, Any], *, kafka: bool) -> Path:
             "machine": result["machine"],
             "log": result["log"],
             "loads": [one["load"] for one in repetitions],
+            "others": [one["others"] for one in repetitions],
             "repetitions": len(repetitions),
             "rows": [row for row in result["summary"] if row["part"] == part],
         }

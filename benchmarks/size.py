@@ -22,7 +22,7 @@ from time import monotonic, sleep, time
 from typing import Any
 
 from broker import broker
-from machine import described, load
+from machine import Others, described, remark
 from sleepers import EVENT, make_app
 from table import columns, number
 
@@ -200,20 +200,44 @@ def printed(result: dict[str, Any]) -> str:
         value = result["figures"].get(name)
         if value is None:
             continue
-        verdict = ""
-        if budget:
-            sign, bound = budget.split()
-            held = value <= float(bound) if sign == "<=" else value >= float(bound)
-            verdict = f"{budget} {'ok' if held else 'MISSED'}"
+        verdict = f"{budget} {'ok' if _held(value, budget) else 'MISSED'}" if budget else ""
         rows.append((label, number(value), unit, verdict))
     machine = result["machine"]
     head = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['file_system']}; Python {machine['python']}",
         f"commit {machine['commit']}{' with changes' if machine['changed'] else ''}, {machine['date']}",
         f"{result['runs']:,} sleeping runs, {result['burst']:,} of them due at one moment; log {result['log']}",
-        f"load {result['load']['before']} before, {result['load']['after']} after",
+        f"others used {result['others']:.2f} cores",
     ]
     return "\n".join(head) + "\n\n" + columns(rows)
+
+
+def _held(value: float, budget: str) -> bool:
+    sign, bound = budget.split()
+    return value <= float(bound) if sign == "<=" else value >= float(bound)
+
+
+def as_markdown(kept: dict[str, Any]) -> str:
+    """For docs/performance.md."""
+    machine, found = kept["machine"], kept["figures"]
+    when = machine["date"][:16].replace("T", " ")
+    head = (
+        f"{kept['runs']:,} sleeping runs, {kept['burst']:,} of them due at one moment; one run, {when} UTC, commit"
+        f" `{machine['commit']}`; {machine['cpu']}, {machine['cores']} cores, {machine['file_system']}; others used"
+        f" {kept['others']:.2f} of them{remark([kept['others']])}."
+    )
+    lines = [
+        head,
+        "",
+        "| | budget | perdure |",
+        "|---|---|---|",
+    ]
+    for name, label, unit, budget in FIGURES:
+        if name in found:
+            missed = " **missed**" if budget and not _held(found[name], budget) else ""
+            shown = budget.replace("<=", "≤").replace(">=", "≥")
+            lines.append(f"| {label}, {unit} | {shown} | {number(found[name])}{missed} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -224,19 +248,22 @@ def main() -> None:
     parser.add_argument("--kafka", metavar="HOST:PORT", help="a broker that runs already")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the log lies")
     parser.add_argument("--out", type=Path, default=LATEST)
+    parser.add_argument("--keep", action="store_true", help="into figures/, for docs/performance.md")
     parser.add_argument("--send", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.send:
         url, count, until = args.send
         asyncio.run(_send(url, int(count), float(until)))
         return
-    loads = {"before": load()}
-    with tempfile.TemporaryDirectory(prefix="perdure-size-", dir=args.folder) as name:
+    others = Others()
+    with tempfile.TemporaryDirectory(prefix="perdure-bench-size-", dir=args.folder) as name:
         folder = Path(name)
         with place(args, folder) as url:
             figures = measure(url, args.runs, args.burst, folder)
         result = {"machine": described(folder), "runs": args.runs, "burst": args.burst, "log": args.log}
-    result |= {"load": loads | {"after": load()}, "figures": figures}
+    result |= {"others": others.cores(), "figures": figures}
+    if args.keep:
+        args.out = HERE / "figures" / ("size.json" if args.log == "sqlite" else "size_kafka.json")
     args.out.parent.mkdir(exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(printed(result))

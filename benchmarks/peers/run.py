@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from broker import broker  # noqa: E402
-from machine import described, load  # noqa: E402
+from machine import Others, described  # noqa: E402
 from plot import svg  # noqa: E402
 from servers import Missing, no_server, postgres, redis, restate  # noqa: E402
 from table import columns, number, spread_of  # noqa: E402
@@ -30,6 +30,8 @@ from table import columns, number, spread_of  # noqa: E402
 VENV = HERE / ".venv"
 RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
 RESULTS = HERE.parent / "results"
+KEPT = HERE.parent / "figures" / "peers.json"
+PICTURE = HERE.parent.parent / "docs" / "peers.svg"
 FIGURES = (
     ("W1", "p50_ms", "ms"),
     ("W1", "p99_ms", "ms"),
@@ -96,7 +98,7 @@ def set_up() -> None:
 def measure(system: System, quick: bool, folder: Path) -> dict[str, Any]:
     """One system, once: a server with fresh data and a fresh process. Raises Missing."""
     python = sys.executable if system.script == OWN else str(VENV / "bin" / "python")
-    place = Path(tempfile.mkdtemp(prefix="perdure-peers-", dir=folder))
+    place = Path(tempfile.mkdtemp(prefix="perdure-bench-peers-", dir=folder))
     try:
         with system.server(place) as given:
             words = [python, system.script, system.url.format(given), *(["--quick"] if quick else [])]
@@ -128,15 +130,15 @@ def repeat(
     for turn in range(count):
         start = turn % len(systems)
         for system in systems[start:] + systems[:start]:
-            began, before = perf_counter(), load()
+            began, others = perf_counter(), Others()
             try:
                 result = measure(system, quick, folder)
             except Missing as why:
                 missing[system.name] = str(why)
                 print(f"{system.name}: {why}", file=sys.stderr)
                 continue
-            found[system.name].append(result | {"load": [before, load()]})
-            took = f"{perf_counter() - began:.0f} s, load {before} to {load()}"
+            found[system.name].append(result | {"others": others.cores()})
+            took = f"{perf_counter() - began:.0f} s"
             print(f"repetition {turn + 1}, {system.name}: {took}", file=sys.stderr)
     return {name: results for name, results in found.items() if results}, missing
 
@@ -172,6 +174,9 @@ def main() -> None:
         "--only", nargs="*", default=[], help="systems whose names have one of these words in them"
     )
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the data lie")
+    parser.add_argument(
+        "--keep", action="store_true", help="into figures/, and the plot into docs/, for the README"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "peers.json", help="the plot goes beside it")
     args = parser.parse_args()
     chosen = [
@@ -179,13 +184,12 @@ def main() -> None:
     ]
     if any(system.script != OWN for system in chosen):
         set_up()
-    machine, before = described(args.folder), load()
+    machine = described(args.folder)
     count = args.repetitions or (1 if args.quick else 3)
     found, missing = repeat(chosen, count, args.quick, args.folder)
     rows = summary(found)
     result = {
         "machine": machine,
-        "load": {"before": before, "after": load()},
         "quick": args.quick,
         "repetitions": count,
         "settings": {
@@ -195,13 +199,16 @@ def main() -> None:
         "summary": rows,
         "systems": found,
     }
+    if args.keep:
+        args.out = KEPT
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    args.out.with_suffix(".svg").write_text(svg(rows))
+    picture = PICTURE if args.keep else args.out.with_suffix(".svg")
+    picture.write_text(svg(rows))
     print(printed(rows, list(found)))
     print("\n".join(["", *(f"{name} {text}" for name, text in result["settings"].items())]))
     print("\n".join(f"{name} was not measured, or not each time: {why}" for name, why in missing.items()))
-    print(f"{args.out}, {args.out.with_suffix('.svg')}")
+    print(f"{args.out}, {picture}")
 
 
 if __name__ == "__main__":
