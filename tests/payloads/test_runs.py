@@ -98,6 +98,27 @@ async def test_events_of_other_producers_are_sealed_when_they_are_taken_in() -> 
         assert journal.count(SECRET.encode()) == 1  # as its producer wrote it
 
 
+async def test_a_request_and_its_answer() -> None:
+    app = App("asked", payloads=SEALED)
+
+    @app.function
+    async def answering(ctx: Context) -> None:
+        signal = await ctx.step.wait_for_signal("ask", "ask")
+        assert signal is not None
+        signal.reply(f"{signal.data}, {SECRET} of an answer")
+        await ctx.step.signal("tell", ctx.event.data["other"], "ask", f"{SECRET} of a signal sent")
+        await ctx.step.sleep("on", "1h")
+
+    async with environment(app) as env:
+        other = await env.start(answering, {"other": "nobody"})
+        run = await env.start(answering, {"other": other.id})
+        answer = await app.handle(answering, run.id).request("ask", f"{SECRET} of a request")
+        await env.settle()
+        assert answer == f"{SECRET} of a request, {SECRET} of an answer"
+        assert other.step("ask").output == f"{SECRET} of a signal sent"
+        assert SECRET.encode() not in await everything(env)
+
+
 # --- large ones -----------------------------------------------------------------------------------------------------
 
 

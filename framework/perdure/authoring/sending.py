@@ -152,8 +152,8 @@ def _encoded(name: str, data: object, data_bytes_max: int) -> bytes:
         raise InvalidEvent(str(error)) from error
     if len(encoded) > data_bytes_max:
         raise InvalidEvent(
-            f"{what} has {len(encoded):,} bytes of JSON, more than {data_bytes_max:,}; store it elsewhere, and send "
-            "where it is"
+            f"{what} has {len(encoded):,} bytes of JSON, more than Limits.event_bytes_max = {data_bytes_max:,}; store "
+            "it elsewhere, and send where it is"
         )
     if not encoded.startswith(b"{"):
         raise InvalidEvent(f"{what} is written as {encoded[:20]!r}, which is no JSON object; wrap it in one")

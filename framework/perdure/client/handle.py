@@ -173,7 +173,8 @@ class Handle(Generic[R]):
         encoded = payload.dumps(data, what=f"the data of signal {name!r}")
         if len(encoded) > self._limits.payload_bytes_max:
             raise PayloadTooLarge(
-                f"the data of signal {name!r} has {len(encoded)} bytes, at most {self._limits.payload_bytes_max} fit;"
+                f"the data of signal {name!r} has {len(encoded)} bytes, more than Limits.payload_bytes_max = "
+                f"{self._limits.payload_bytes_max};"
                 " send a reference to it instead"
             )
         return {"name": name, "data": encoded, "request": False}

@@ -248,7 +248,8 @@ def send_signal(desk: Desk, step_id: str, run_id: str, name: str, data: object) 
 def _check_size(desk: Desk, data: bytes, what: str) -> None:
     if len(data) > desk.limits.payload_bytes_max:
         raise PayloadTooLarge(
-            f"{what} has {len(data):,} bytes, more than {desk.limits.payload_bytes_max:,}; store it elsewhere, and "
+            f"{what} has {len(data):,} bytes, more than Limits.payload_bytes_max = "
+            f"{desk.limits.payload_bytes_max:,}; store it elsewhere, and "
             "send where it is"
         )
 
