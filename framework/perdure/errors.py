@@ -122,7 +122,10 @@ class NonRetriableError(PerdureError):
 
 
 class RetryAfterError(PerdureError):
-    """Raised in a step: try again, and not before `delay` (seconds, a string such as "5m", or a timedelta)."""
+    """Raised in a step: try again, and not before `delay` (seconds, a string such as "5m", or a timedelta).
+
+    A delay below a second counts as one, one above 24 hours as these.
+    """
 
     code = "retry-after"
 

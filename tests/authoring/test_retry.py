@@ -96,7 +96,11 @@ def test_retry_after_sets_the_delay() -> None:
     retry = Retry(limit=2, on=(ValueError,), maximum="5s")
     assert delays(retry, RetryAfterError("10m"), unit=0.9) == [600 * SECOND, 600 * SECOND, None]
     assert next_delay(retry, 1, 0, RetryAfterError(1.5), EVEN) == 1_500_000
-    assert next_delay(retry, 1, 0, RetryAfterError(timedelta(0)), EVEN) == 0
+
+
+@pytest.mark.parametrize(("asked", "given"), [(timedelta(0), 1), (0.2, 1), ("23h", 82_800), ("3d", 86_400)])
+def test_retry_after_is_at_least_a_second_and_at_most_a_day(asked: Any, given: int) -> None:
+    assert next_delay(Retry(), 1, 0, RetryAfterError(asked), EVEN) == given * SECOND
 
 
 @pytest.mark.parametrize("delay", [-3, "soon", float("nan")])

@@ -50,6 +50,10 @@ SCENARIOS: dict[str, Scenario] = {
         lambda n: [("failing", "failed", f"never {n}"), ("failing:on-failure", "completed", n + 1)],
         ("crash/failing",),
     ),
+    "cancel": Scenario(
+        lambda n: [("cancelling", "cancelled", None)], ("crash/cancelling", "crash/called_off")
+    ),
+    "overdue": Scenario(lambda n: [("overdue", "cancelled", None)], ("crash/overdue",)),
     "race": Scenario(one("racing", lambda n: "quick"), ("crash/racing",)),
     "def": Scenario(one("plain", lambda n: 2 * n + 2), ("crash/plain",)),
 }

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from perdure import App, Context, FailureContext, Retry, SyncContext
+from perdure import App, CancelOn, Context, FailureContext, Retry, SyncContext, Timeouts
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.logs.contract import Log
 from perdure.logs.sqlite import SqliteLog
@@ -185,6 +185,25 @@ async def looping(ctx: Ctx) -> int:
     return total
 
 
+async def cancelling(ctx: Ctx) -> None:
+    """An event ends it, and it cleans up."""
+    n = ctx.event.data["n"]
+    try:
+        await ctx.step.run("take", add, ctx.run_id, n, 1)
+        await ctx.step.wait_for_signal("never", "never")
+    finally:
+        await ctx.step.run("put-back", add, ctx.run_id, n, -1)
+
+
+async def overdue(ctx: Ctx) -> None:
+    """Its time ends it, and it cleans up."""
+    n = ctx.event.data["n"]
+    try:
+        await ctx.step.sleep("for-ever", "1d")
+    finally:
+        await ctx.step.run("put-back", add, ctx.run_id, n, -1)
+
+
 async def paying(ctx: Ctx) -> int:
     n = ctx.event.data["n"]
     amount = await ctx.step.run("charge", times, ctx.run_id, n, 100)
@@ -341,6 +360,9 @@ def declared(code: int) -> App:
     for body in (gated_then_flaky, stubborn):
         app.function(on=f"crash/{body.__name__}", retries=0)(body)
     app.function(on="crash/pay", retries=0)(paying)
+    called_off = CancelOn("crash/called_off", match="data.n")
+    app.function(on="crash/cancelling", retries=0, cancel_on=called_off)(cancelling)
+    app.function(on="crash/overdue", retries=0, timeouts=Timeouts(finish="100ms"))(overdue)
     app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
     app.function(retries=0)(child)
     app.function(retries=0)(approval)

@@ -15,6 +15,10 @@ __all__ = ["RETRIES_MAX", "Retry", "next_delay", "retry_of"]
 RETRIES_MAX: Final = 10_000
 """No policy makes more attempts than this: nothing is retried for ever without anybody noticing."""
 
+RETRY_AFTER_US_MIN: Final = 1_000_000
+RETRY_AFTER_US_MAX: Final = 86_400_000_000
+"""However soon or late a RetryAfterError asks for the next attempt, it is not sooner or later than this (µs)."""
+
 _FINAL: Final = (NonRetriableError, UsageError, EncodingError, PayloadTooLarge)
 """What another attempt cannot mend."""
 
@@ -122,11 +126,12 @@ def _retriable(retry: Retry, exception: BaseException) -> bool:
 
 
 def _asked_for(exception: BaseException) -> int | None:
-    """The delay of a RetryAfterError: without jitter or maximum, since the other side said when."""
+    """The delay of a RetryAfterError: without jitter or maximum, since the other side said when. Within a second and a
+    day, since what it said may be nonsense."""
     if not isinstance(exception, RetryAfterError):
         return None
     try:
-        return to_us(exception.delay)
+        return min(max(to_us(exception.delay), RETRY_AFTER_US_MIN), RETRY_AFTER_US_MAX)
     except UsageError:  # computed from a date in the past, or read from a header
         return None
 
