@@ -186,20 +186,11 @@ async def looping(ctx: Ctx) -> int:
 
 
 async def cancelling(ctx: Ctx) -> None:
-    """An event ends it, and it cleans up."""
+    """An event ends it, or its time, and it cleans up."""
     n = ctx.event.data["n"]
     try:
         await ctx.step.run("take", add, ctx.run_id, n, 1)
         await ctx.step.wait_for_signal("never", "never")
-    finally:
-        await ctx.step.run("put-back", add, ctx.run_id, n, -1)
-
-
-async def overdue(ctx: Ctx) -> None:
-    """Its time ends it, and it cleans up."""
-    n = ctx.event.data["n"]
-    try:
-        await ctx.step.sleep("for-ever", "1d")
     finally:
         await ctx.step.run("put-back", add, ctx.run_id, n, -1)
 
@@ -362,7 +353,7 @@ def declared(code: int) -> App:
     app.function(on="crash/pay", retries=0)(paying)
     called_off = CancelOn("crash/called_off", match="data.n")
     app.function(on="crash/cancelling", retries=0, cancel_on=called_off)(cancelling)
-    app.function(on="crash/overdue", retries=0, timeouts=Timeouts(finish="100ms"))(overdue)
+    app.function(on="crash/overdue", id="overdue", retries=0, timeouts=Timeouts(finish="100ms"))(cancelling)
     app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
     app.function(retries=0)(child)
     app.function(retries=0)(approval)
