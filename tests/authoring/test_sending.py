@@ -226,10 +226,11 @@ def test_a_typed_event_that_was_changed_into_something_else_is_refused() -> None
 
 def test_data_that_is_too_large_says_how_large() -> None:
     assert refused("a", {"x": "y" * 100}, data_bytes_max=100) == (
-        "the data of event 'a' has 108 bytes of JSON, more than 100; store it elsewhere, and send where it is"
+        "the data of event 'a' has 108 bytes of JSON, more than Limits.event_bytes_max = 100; store it elsewhere, and "
+        "send where it is"
     )
     assert made("a", {"x": "y" * 92}, data_bytes_max=100)
-    assert "more than 262,144" in refused("a", {"x": "y" * 300_000})
+    assert "more than Limits.event_bytes_max = 262,144" in refused("a", {"x": "y" * 300_000})
 
 
 @pytest.mark.parametrize(
