@@ -57,6 +57,7 @@ class Worker:
                 "triggers": [t.name for t in f.triggers],
                 "code": str(self.version),
                 "handler": None if f.on_failure is None else f.on_failure.id,
+                "flow": [limit.spec(f.id) for limit in f.flow],
             }
             for f in sorted(functions.values(), key=lambda f: f.id)
             if f.kind == "run"
