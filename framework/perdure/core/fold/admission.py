@@ -14,15 +14,13 @@ from perdure.core import effects
 from perdure.core.entities import Admission, Pending, Run, Stage
 from perdure.core.facts import Fact
 from perdure.core.fold import channels
-from perdure.core.fold.gates import TIME_MAX
+from perdure.core.fold.gates import JOINING, TIME_MAX
 from perdure.core.gates import HOLDING
 from perdure.core.ops import Failure
 from perdure.core.state import PartitionState
 
 Body = dict[str, Any]
 ATTEMPTS = 4_096
-JOINING = frozenset({"debounce", "batch"})
-"""What makes one run of the events of several."""
 WAITED_AT = HOLDING | JOINING | {"throttle"}
 Skip = Callable[[PartitionState, Fact, Run, str], None]
 Fail = Callable[[PartitionState, Fact, Run, Failure], None]

@@ -19,6 +19,8 @@ from perdure.core.state import PartitionState
 
 Body = dict[str, Any]
 SPARE = 1_000
+JOINING = frozenset({"debounce", "batch"})
+"""What makes one run of the events of several."""
 TIME_MAX = 2**63 - 1
 
 
@@ -86,12 +88,18 @@ def configured(state: PartitionState, now: int) -> None:
         return
     known, version = _in_force(state), state.config["version"]
     for gate in list(state.gates.values()):
-        limit = known.get(gate.limit["id"])
-        if limit is None or version <= gate.config:
+        if version <= gate.config:
             continue
-        gate.limit, gate.config = limit, version
+        gate.limit, gate.config = known.get(gate.limit["id"]) or _none_of(gate.limit), version
+        if gate.waiting and gate.limit["kind"] in JOINING and gate.limit["id"] not in known:
+            (_debounced if gate.limit["kind"] == "debounce" else _flush)(state, gate)
         _go_on(state, gate, now)
         _settled(state, gate)
+
+
+def _none_of(limit: Body) -> Body:
+    """A limit that is not in the code any more holds nobody up."""
+    return limit | {"limit": TIME_MAX, "burst": 0, "period": 0} if limit["kind"] != "singleton" else limit
 
 
 def _in_force(state: PartitionState) -> Mapping[str, Body]:
@@ -318,7 +326,7 @@ def _pace(state: PartitionState, gate: Gate, now: int) -> None:
     interval = -(-limit["period"] // max(limit["limit"], 1))
     tolerance = (limit["limit"] + limit["burst"] - 1) * interval
     while (waiter := gate.first()) is not None:
-        if gate.tat - tolerance > now:
+        if interval and gate.tat - tolerance > now:
             _arm(state, gate, gate.tat - tolerance)
             return
         gate.leave(waiter)
