@@ -284,3 +284,16 @@ def test_any_dict_is_an_event_or_an_invalid_one(fields: Mapping[str, Any]) -> No
         made(fields)
     except InvalidEvent:
         pass
+
+
+@pytest.mark.parametrize(
+    "ts",
+    [datetime(1970, 1, 1, tzinfo=UTC), 0, 20_000, datetime(2300, 1, 1, tzinfo=UTC), "2200-01-01T00:00:00Z"],
+)
+def test_an_event_of_1970_or_2300_is_a_mistake(ts: Any) -> None:
+    assert "happened after 1970 and before 2200" in refused("a", {}, ts=ts)
+
+
+@pytest.mark.parametrize("ts", [datetime(1971, 1, 1, tzinfo=UTC), "2199-12-31T23:59:59Z"])
+def test_an_event_may_lie_far_back_or_ahead(ts: Any) -> None:
+    assert made("a", {}, ts=ts)

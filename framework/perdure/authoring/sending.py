@@ -13,7 +13,7 @@ from perdure.authoring.events import Event, event_codec, event_name, key_path
 from perdure.authoring.names import event_name_fault, text_fault
 from perdure.authoring.payloads import codec_of
 from perdure.core import ids, payload
-from perdure.core.durations import instant_us
+from perdure.core.durations import DAY_US, from_us, instant_us
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.ops import EventData
 from perdure.core.paths import path_value
@@ -25,6 +25,8 @@ EventInput = Event | str | Mapping[str, Any]
 """A typed event, a name (with data beside it), or {"name", "data", "id", "key", "ts", "v"}."""
 
 _TAGS_MAX: Final = 64
+_TS_MIN: Final = 365 * DAY_US  # 1971
+_TS_END: Final = 84_006 * DAY_US  # 2200
 _FIELDS: Final = ("name", "data", "id", "key", "ts", "v")
 
 
@@ -162,9 +164,16 @@ def _encoded(name: str, data: object, data_bytes_max: int) -> bytes:
 
 def _time(name: str, ts: datetime | str | float) -> int:
     try:
-        return instant_us(ts, what=f"the ts of event {name!r},")
+        us = instant_us(ts, what=f"the ts of event {name!r},")
     except UsageError as error:
         raise InvalidEvent(str(error)) from None
+    if not _TS_MIN <= us < _TS_END:
+        # Of 1970: a number that is no time, or days. Of 2300: one that would lie in the log for centuries.
+        raise InvalidEvent(
+            f"the ts of event {name!r} is {from_us(us).isoformat()}; an event happened after 1970 and before 2200. A "
+            "number is seconds since the epoch"
+        )
+    return us
 
 
 def _key_at(name: str, path: str, encoded: bytes) -> str:
