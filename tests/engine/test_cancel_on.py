@@ -166,6 +166,58 @@ async def test_a_run_that_has_begun_anew_hears_of_its_event_still() -> None:
         assert run.status == "cancelled"
 
 
+CONDITION = CancelOn(
+    "order/changed", if_="async.data.number == event.data.order && async.data.cents > 100 * event.data.order"
+)
+
+
+async def test_a_condition_is_asked_of_the_events_that_it_may_be_about() -> None:
+    cleaned: list[int] = []
+    async with environment(shop(cleaned, cancel_on=CONDITION)) as env:
+        (run,) = await env.send(Placed(customer="ann", order=2))
+        for change in ({"number": 2, "cents": 200}, {"number": 3, "cents": 500}, {"number": 2}):
+            await env.send("order/changed", change)
+        assert (run.status, cleaned) == ("running", [])
+        await env.crash_worker()
+        await env.start_worker()
+        await env.send("order/changed", {"number": 2, "cents": 201})
+        assert (run.status, cleaned) == ("cancelled", [2])
+        assert run.view.reason.startswith("the event order/changed ")
+
+
+@pytest.mark.parametrize("state", ["paused", "scheduled", "awake"])
+async def test_a_condition_needs_no_body(state: str) -> None:
+    async with environment(shop(cancel_on=CONDITION)) as env:
+        at = env.now() + timedelta(hours=1) if state == "scheduled" else None
+        (run,) = await env.send(Placed(customer="ann", order=2), ts=at)
+        if state == "paused":
+            await run.pause()
+        await env.send("order/changed", {"number": 2, "cents": 1})
+        assert run.status != "cancelled"
+        await env.send("order/changed", {"number": 2, "cents": 900})
+        assert run.status == "cancelled"
+
+
+async def test_a_condition_that_is_an_equality_of_two_fields_needs_no_owner() -> None:
+    a = shop(cancel_on=CancelOn("order/changed", if_="async.data.number == event.data.order"))
+    async with environment(a) as env:
+        (run,) = await env.send(Placed(customer="ann", order=2))
+        (spec,) = next(known["cancels"] for known in a.functions.definitions() if known["id"] == "ship")
+        assert (spec["path"], spec["own"], spec["cel"]) == ("data.number", "data.order", "")
+        await env.send("order/changed", {"number": 2})
+        assert run.status == "cancelled"
+
+
+async def test_more_events_than_a_run_has_room_for() -> None:
+    a = shop(cancel_on=CONDITION)
+    a.limits = dataclasses.replace(a.limits, inbox_max=3)
+    async with environment(a, partitions=1) as env:
+        (run,) = await env.send(Placed(customer="ann", order=2))
+        changes = [{"name": "order/changed", "data": {"number": 2, "cents": n}} for n in (*range(20), 900)]
+        await env.send(changes)
+        assert run.status == "cancelled"
+
+
 # --- timeouts ---------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +336,9 @@ async def test_what_cannot_be_is_refused_where_it_is_declared(options: dict[str,
         (lambda: CancelOn("a", match="nowhere"), "does not start at"),
         (lambda: CancelOn(Cancelled, match="data.nothing"), "has no field 'nothing'"),
         (lambda: CancelOn("a", timeout="soon"), "is not a duration"),
+        (lambda: CancelOn("a", if_="async.data.x =="), "at column"),
+        (lambda: CancelOn("a", if_=lambda event: True), "use CEL as text"),  # pyright: ignore[reportArgumentType]
+        (lambda: CancelOn(Cancelled, if_="async.data.nothing > 1"), "has no field 'nothing'"),
         (lambda: CancelOn("a", timeout=0), "no time at all"),
         (lambda: Timeouts(start="1ms"), "at least 1s"),
         (lambda: Timeouts(finish=0), "more than nothing"),

@@ -314,9 +314,9 @@ def samples() -> Samples:
             {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
         ),
         "DeadLetter": ("DeadLetter", "what could not be read", LETTER),
-        "Snapshot.8": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.9": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
-        "PackedState.6": ("PackedState", "runs that only wait, in a snapshot", PACKED),
+        "PackedState.7": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",

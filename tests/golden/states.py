@@ -158,6 +158,8 @@ LIVE: Body = {
             "until": T + 1_000_000,
             "position": POSITION,
             "seen": ["evt-0"],
+            "cel": "async.data.n > event.data.n",
+            "behind": True,
         }
     ],
     "admission": {

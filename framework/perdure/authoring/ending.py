@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from perdure.authoring import cel
 from perdure.authoring.events import Event, event_name, path_fault
 from perdure.authoring.names import event_name_fault
+from perdure.core.conditions import WaitCondition
 from perdure.core.durations import Duration, to_us
 from perdure.core.paths import parse_path
 from perdure.errors import UsageError
@@ -28,6 +30,10 @@ class CancelOn:
     that were appended before it. `timeout` ("1h", seconds, a timedelta) is for how long after its start a run is
     cancelled by it; without it, as long as the run lives.
 
+    `if_` says more, as CEL over `event`, which began the run, and `async`, which may cancel it:
+    `async.data.order == event.data.order && async.data.cents > 100`. One equality of the two is found in a table, the
+    rest is asked of each event that has it. One for which it cannot be told cancels nothing, and is noted.
+
     Raises UsageError for a bad name, path or duration.
     """
 
@@ -35,10 +41,16 @@ class CancelOn:
     path: str
     own: str
     timeout_us: int
+    cel: str
     model: type[Event] | None
 
     def __init__(
-        self, event: str | type[Event], *, match: str | None = None, timeout: Duration | None = None
+        self,
+        event: str | type[Event],
+        *,
+        match: str | None = None,
+        if_: str | None = None,
+        timeout: Duration | None = None,
     ) -> None:
         model = event if isinstance(event, type) else None
         name = event_name(event) if isinstance(event, type) else event
@@ -55,8 +67,18 @@ class CancelOn:
             raise UsageError(
                 f"{what}: timeout={timeout!r} is no time at all; leave it out for the run's whole life"
             )
-        path = "" if match is None else match.removeprefix("event.")
-        for field, value in (("event", name), ("path", path), ("own", path), ("timeout_us", timeout_us)):
+        path = own = "" if match is None else match.removeprefix("event.")
+        cel_ = ""
+        if if_ is not None:
+            condition = _condition(if_, model, what)
+            pairs = condition.pairs
+            chosen = next((pair for pair in pairs if pair.own is not None), None) if match is None else None
+            if chosen is not None and chosen.own is not None:
+                path, own = ".".join(chosen.path), ".".join(chosen.own)
+            whole = chosen is not None and len(pairs) == 1 and not condition.rest
+            cel_ = "" if whole else if_
+        made = {"event": name, "path": path, "own": own, "timeout_us": timeout_us, "cel": cel_}
+        for field, value in made.items():
             object.__setattr__(self, field, value)
         object.__setattr__(self, "model", model)
 
@@ -100,6 +122,24 @@ class Timeouts:
 
 
 NO_TIMEOUTS: Final = Timeouts()
+
+
+def _condition(if_: object, model: type[Event] | None, what: str) -> WaitCondition:
+    if not isinstance(if_, str):
+        raise UsageError(
+            f"{what}: if_={if_!r:.80}; use CEL as text over event, which began the run, and async, which cancels it:"
+            ' "async.data.id == event.data.id"'
+        )
+    try:
+        condition = cel.check_wait(if_)
+    except UsageError as error:
+        raise UsageError(f"{what}: if_={if_!r:.200}: {error}") from None
+    paths = [*(pair.path for pair in condition.pairs), *condition.reads]
+    for path in paths:
+        fault = _path_fault(model, ".".join(path)) if model is not None and len(path) > 1 else None
+        if fault:
+            raise UsageError(f"{what}: if_={if_!r:.200}: {fault}")
+    return condition
 
 
 def _path_fault(model: type[Event] | None, path: str) -> str | None:

@@ -158,7 +158,7 @@ class Registry:
                         "path": cancel.path,
                         "own": cancel.own,
                         "timeout": cancel.timeout_us,
-                        "cel": "",
+                        "cel": cancel.cel,
                     }
                     for cancel in function.cancel_on
                 ],

@@ -99,6 +99,10 @@ class Listener:
     """Where that event lies; None when no event began the run."""
     seen: list[str] = field(default_factory=list[str])
     """Earlier events of the same time, by their ids."""
+    cel: str = ""
+    """What is asked of each event that comes, over `event` and `async`; empty when all cancel."""
+    behind: bool = False
+    """Events were turned away, since too many wait to be judged."""
 
 
 @dataclass(slots=True, eq=False)

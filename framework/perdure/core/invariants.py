@@ -120,6 +120,8 @@ def _listened(state: PartitionState) -> Found:
     for run in state.live_runs():
         for key, listener in (run.listeners or {}).items():
             where = (listener.name, listener.path, listener.value)
+            if listener.behind:
+                continue
             if routing.cell_partition(*where, state.partitions) != state.number:
                 continue
             cell = state.cells.get(where)

@@ -9,7 +9,7 @@ from perdure.core.fold import ending
 from perdure.core.fold.waits import EVENT_MATCHED
 from perdure.core.ops import Op
 from perdure.core.state import STILL, Item, Run
-from perdure.engine import judging
+from perdure.engine import judging, listening
 from perdure.engine.driver import Driver
 from perdure.engine.opening import give
 from perdure.engine.resident import Resident
@@ -30,6 +30,8 @@ def deliver(driver: Driver, run: Run, resident: Resident) -> None:
 
 def without_body(driver: Driver, run: Run, resident: Resident | None) -> bool:
     """Handles what needs no coroutine. True when nothing is left for one."""
+    if run.listeners and run.inbox:
+        listening.judge(driver, run, resident)
     cancel = _at_once(run, resident)
     if cancel is not None:
         _cancelled(driver, run, resident, cancel)

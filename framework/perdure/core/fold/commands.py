@@ -121,7 +121,7 @@ def _to_inbox(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
 
 
 def _cancel(state: PartitionState, fact: Fact, run: Run, body: Body) -> None:
-    if not ending.is_stale(run, fact.body["id"]):
+    if not ending.is_stale(state, run, fact.body["id"]):
         _to_inbox(state, fact, run, body)
 
 

@@ -40,7 +40,9 @@ def _listeners(run: Run, terms: Mapping[str, Any], start: int, origin: Origin) -
             continue  # no event can have what this one does not
         until = start + spec["timeout"] if spec["timeout"] else 0
         key = f"{ids.CANCEL_ON}:{number}"
-        found.append(Listener(key, spec["event"], spec["path"], value, since, until, position))
+        listener = Listener(key, spec["event"], spec["path"], value, since, until, position)
+        listener.cel = spec["cel"]
+        found.append(listener)
     return found
 
 
@@ -93,15 +95,25 @@ def begun(state: PartitionState, fact: Fact, run: Run) -> None:
 def close(state: PartitionState, run: Run) -> None:
     """The run hears of no event any more, and has all the time that it wants."""
     run.until = 0
+    if run.inbox and run.listeners:
+        heard = run.listeners
+        run.inbox = [item for item in run.inbox if item.body.get("key") not in heard]
     for listener in (run.listeners or {}).values():
-        body: Body = {"name": listener.name, "path": listener.path, "value": listener.value}
-        channels.to_cell_of(state, "perdure.Unsubscribe", body | {"run": run.id, "key": listener.key})
+        _unsubscribe(state, run, listener)
     run.listeners = None
 
 
+def _unsubscribe(state: PartitionState, run: Run, listener: Listener) -> None:
+    body: Body = {"name": listener.name, "path": listener.path, "value": listener.value}
+    channels.to_cell_of(state, "perdure.Unsubscribe", body | {"run": run.id, "key": listener.key})
+
+
 def matched(state: PartitionState, fact: Fact, run: Run, listener: Listener, body: Body) -> None:
-    """A cell found an event for a listener, and has let go of that."""
+    """A cell found an event for a listener, and has let go of that, unless there is a condition."""
     event: EventData = body["event"]
+    if listener.cel:
+        _offered(state, fact, run, listener, body)
+        return
     if _is_earlier(listener, body) or event["id"] == run.event["id"]:
         listener.seen = [*listener.seen, event["id"]]
         _subscribe(state, run, listener)
@@ -120,14 +132,59 @@ def matched(state: PartitionState, fact: Fact, run: Run, listener: Listener, bod
         state.effects.append(effects.Activate(run.id))
 
 
+def _offered(state: PartitionState, fact: Fact, run: Run, listener: Listener, body: Body) -> None:
+    """The run's owner says whether the event fulfils the condition."""
+    event_id, time = body["event"]["id"], body["time"]
+    if _is_earlier(listener, body) or event_id == run.event["id"] or listener.behind:
+        return
+    if listener.until and time > listener.until:
+        run.listeners = {k: v for k, v in (run.listeners or {}).items() if k != listener.key} or None
+        _unsubscribe(state, run, listener)
+        return
+    mine = [item for item in run.inbox if item.body.get("key") == listener.key]
+    if any(item.body["event"]["id"] == event_id for item in mine):
+        return
+    if len(run.inbox) >= state.limits.inbox_max:
+        if time > listener.since:
+            listener.since, listener.seen = time, []
+        listener.behind, listener.position = True, None
+        _unsubscribe(state, run, listener)
+        return
+    run.inbox.append(Item(fact.offset, "perdure.EventMatched", body))
+    state.effects.append(effects.Activate(run.id))
+
+
+def passed(state: PartitionState, run: Run, key: str, event_id: str) -> None:
+    """An event does not fulfil the condition. A listener that fell behind hears again of what it has missed, and not of
+    what it has had."""
+    listener = (run.listeners or {}).get(key)
+    if listener is None or not listener.behind:
+        return
+    listener.seen.append(event_id)
+    if not any(item.body.get("key") == key for item in run.inbox):
+        listener.behind = False
+        _subscribe(state, run, listener)
+
+
+def command_for(event_id: str) -> str:
+    """The id of the command by which an owner cancels a run for an event that fulfils the condition."""
+    return f"{ids.CANCEL_ON}:{event_id}"
+
+
 def command_of(until: int) -> str:
     """The id of the command by which an owner cancels a run whose time is up."""
     return f"{ids.UNTIL}:{until}"
 
 
-def is_stale(run: Run, command: str) -> bool:
+def is_stale(state: PartitionState, run: Run, command: str) -> bool:
     """Whether a command came of a time that no longer holds: the run has begun in time, or is cancelled already. One
     that still holds has done its work with this."""
+    if command.startswith(f"{ids.CANCEL_ON}:"):
+        stale = run.listeners is None or _is_asked(run)
+        until = run.until
+        close(state, run)
+        run.until = until
+        return stale
     if not command.startswith(f"{ids.UNTIL}:"):
         return False
     if command != command_of(run.until):
@@ -165,4 +222,4 @@ def _own(event: EventData, path: str) -> tuple[bool, bytes]:
 def _subscribe(state: PartitionState, run: Run, listener: Listener) -> None:
     body: Body = {"name": listener.name, "path": listener.path, "value": listener.value, "run": run.id}
     body |= {"key": listener.key, "since": listener.since, "seen": [run.event["id"], *listener.seen]}
-    channels.to_cell_of(state, "perdure.Subscribe", body | {"scan": False, "stays": False})
+    channels.to_cell_of(state, "perdure.Subscribe", body | {"scan": False, "stays": bool(listener.cel)})

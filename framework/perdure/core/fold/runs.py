@@ -246,7 +246,12 @@ def _run_restarted(state: PartitionState, fact: Fact, run: Run, body: Body) -> N
     Of the events that it has had it keeps the latest: so many that a wait of its next life, which looks back, is given
     none of them again.
     """
-    run.inbox = [item for item in run.inbox if item.command or item.name not in _OF_WAITS]
+    listeners = run.listeners or {}
+    run.inbox = [
+        item
+        for item in run.inbox
+        if item.command or item.name not in _OF_WAITS or item.body["key"] in listeners
+    ]
     for key in list(run.pending):
         pending = waits.settle(state, run, key)
         if pending is not None and pending.kind == "child":

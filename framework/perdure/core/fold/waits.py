@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.core import effects
 from perdure.core.facts import Fact
-from perdure.core.fold import admission, channels
+from perdure.core.fold import admission, channels, ending
 from perdure.core.state import PartitionState, Pending, Run
 
 Body = dict[str, Any]
@@ -92,7 +92,10 @@ def event_passed(state: PartitionState, _fact: Fact, run: Run, body: Body) -> No
     if gone:
         run.inbox = [item for item in run.inbox if item not in gone]
     pending = run.pending.get(key)
-    if pending is None or not (pending.behind or pending.passed):
+    if pending is None:
+        ending.passed(state, run, key, event_id)
+        return
+    if not (pending.behind or pending.passed):
         return
     pending.passed.update((event_id, item.body["time"]) for item in gone)
     if len(pending.passed) > state.limits.passed_events_max:
