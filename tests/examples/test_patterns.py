@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from examples.patterns import approval, circuit_breaker, dead_letters, degradation, drip, fan_out, saga
+from examples.patterns import (
+    approval,
+    circuit_breaker,
+    dead_letters,
+    degradation,
+    drip,
+    fair,
+    fan_out,
+    reindex,
+    saga,
+)
 from perdure import RequestRefused
 from perdure.testing import Environment, crash_everywhere, environment
 
@@ -126,6 +136,30 @@ async def test_an_approval_is_answered_refused_or_escalated() -> None:
         (late,) = await env.send(filed)
         await env.advance("4d")
         assert late.result == "escalated"
+
+
+@pytest.mark.asyncio
+async def test_a_page_that_is_edited_many_times_is_indexed_once() -> None:
+    async with environment(reindex.app) as env:
+        for words in range(1, 6):
+            await env.send(reindex.PageSaved(page="/about", text="word " * words))
+            await env.advance("900ms")
+        await env.send(reindex.PageSaved(page="/", text="home"))
+        await env.advance("1s")
+        done = {run.event["key"]: run.result for run in env.runs("reindex") if run.status == "completed"}
+        assert done == {"/about": 5, "/": 1}
+        assert len([run for run in env.runs("reindex") if run.status == "skipped"]) == 4
+
+
+@pytest.mark.asyncio
+async def test_a_tenant_with_many_jobs_holds_nobody_up() -> None:
+    async with environment(fair.app, partitions=1) as env:
+        fair.order.clear()
+        wanted = [fair.JobWanted(tenant="large", number=n, plan="free") for n in range(30)]
+        await env.send([*wanted, *(fair.JobWanted(tenant="small", number=n, plan="paid") for n in range(4))])
+        assert {run.status for run in env.runs("process")} == {"completed"}
+        assert len(fair.order) == 34
+        assert max(at for at, tenant in enumerate(fair.order, 1) if tenant == "small") <= 10
 
 
 @pytest.mark.parametrize("file", PATTERNS, ids=lambda file: file.stem)
