@@ -50,8 +50,8 @@ class Attempts:
     def start(self, run: Run, resident: Resident, ask: StepAsk) -> None:
         if self._services.draining:
             return  # the next owner starts it
-        if repeating.is_repeated(run, ask.key):
-            return
+        if run.reuse is not None and ask.key in run.reuse:
+            return  # its outcome is known from the run before
         if run.admission is not None and run.admission.steps and not self._has_places(run, resident, ask.key):
             return
         if self._driver.hold(lambda: self._start_held(run, resident, ask)):
@@ -162,7 +162,8 @@ class Attempts:
 
     def heed(self, resident: Resident, changes: Iterable[Op]) -> None:
         """What a turn did that attempts are concerned with: stops those that nobody waits for, hands on the trace."""
-        repeating.soon(self._driver, resident)
+        if resident.repeats:
+            repeating.soon(self._driver, resident)
         for op in changes:
             name, body = op
             if name == ops.STEP_ABANDONED:

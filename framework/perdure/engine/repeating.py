@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from perdure.core.state import STILL, Run
+from perdure.core.state import STILL
 from perdure.engine.driver import Driver
 from perdure.engine.opening import give
 from perdure.engine.resident import Resident
-
-
-def is_repeated(run: Run, key: str) -> bool:
-    """Whether the outcome of something is known from the run before."""
-    return run.reuse is not None and key in run.reuse
 
 
 def soon(driver: Driver, resident: Resident) -> None:

@@ -56,7 +56,7 @@ class Resident:
 
     __slots__ = (
         "attempts", "busy", "careful", "dead", "delivered", "end", "ended", "execution", "function", "in_flight",
-        "missed", "paused", "queue", "run_id", "running", "time", "turns",
+        "missed", "paused", "queue", "repeats", "run_id", "running", "time", "turns",
     )  # fmt: skip
 
     def __init__(self, run_id: str, function: Function[Any, Any], execution: AnyExecution, time: int) -> None:
@@ -86,6 +86,8 @@ class Resident:
         self.attempts: dict[str, int] = {}
         """Failed attempts by key, ahead of the fold."""
         self.dead = False
+        self.repeats = False
+        """Something of it is known from the run that it repeats."""
         self.careful = False
         """Its first steps start only when a record names them: they may be what killed the worker before (A8)."""
 

@@ -177,7 +177,8 @@ class Residents:
             except PerdureError as error:
                 self._unfit(resident, opening, error)
             else:
-                self.storing.book(resident, opening, done)
+                book = self.storing.book if done.ended or self.services.vault.seals else self.turned
+                book(resident, opening, done)
             return
 
         def computed(result: Turn | BaseException) -> None:

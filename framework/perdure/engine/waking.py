@@ -210,6 +210,7 @@ class Waking:
             strict=services.strict,
         )
         resident = Resident(run.id, function, execution, max(run.time, start.created))
+        resident.repeats = run.reuse is not None
         resident.careful = self._careful and run.prev < driver.life.since
         if run.admission is not None and run.admission.steps:
             resident.careful = True  # the record that names a step asks for its places
