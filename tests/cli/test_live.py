@@ -15,6 +15,7 @@ import pytest
 
 import perdure.cli
 from perdure.app import App
+from perdure.authoring.limits import RateLimit
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer
 from perdure.cli.wording import duration, error_line, failing_line
@@ -118,6 +119,23 @@ def test_a_failure_in_brief() -> None:
     assert re.fullmatch(r"broken  RUN  charge  failed in \S+ \S+: ValueError: invalid literal .*", lines[1])
     assert re.fullmatch(r"broken  RUN  failed after .*ValueError: .* · perdure runs show RUN", lines[2])
     assert len(lines) == 3
+
+
+def test_a_start_that_flow_control_drops() -> None:
+    app = App("shop")
+
+    @app.function(on="shop/*", rate_limit=RateLimit(1, "1m"))
+    async def hear(ctx: Ctx) -> str:
+        return ctx.event.name
+
+    async def drive(env: Environment) -> None:
+        await env.send("shop/opened", {})
+        await env.send("shop/closed", {"by": "ann"})
+
+    assert lines_of(app, drive)[2:] == [
+        'hear  RUN  skipped a run has started within 60 s (rate_limit) · by shop/closed {"by":"ann"}'
+    ]
+    assert lines_of(app, drive, brief=True) == []
 
 
 def test_a_run_that_goes_on_in_another_process() -> None:

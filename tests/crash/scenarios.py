@@ -54,6 +54,15 @@ SCENARIOS: dict[str, Scenario] = {
         lambda n: [("cancelling", "cancelled", None)], ("crash/cancelling", "crash/called_off")
     ),
     "overdue": Scenario(lambda n: [("overdue", "cancelled", None)], ("crash/overdue",)),
+    "admit": Scenario(
+        lambda n: [
+            *((name, "completed", n) for name in ("once", "rated")),
+            ("together", "completed", 2 * n),
+            *((name, "skipped", None) for name in ("once", "rated", "together")),
+        ],
+        ("crash/admit_first", "crash/admit_second"),
+    ),
+    "settle": Scenario(one("settled", lambda n: n), ("crash/settling",)),
     "race": Scenario(one("racing", lambda n: "quick"), ("crash/racing",)),
     "def": Scenario(one("plain", lambda n: 2 * n + 2), ("crash/plain",)),
 }

@@ -16,7 +16,7 @@ from perdure import App, CancelOn, Context, FailureContext, Retry, SyncContext, 
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.logs.contract import Log
 from perdure.logs.sqlite import SqliteLog
-from tests.crash import clockwork, ledger, limited
+from tests.crash import admitting, clockwork, ledger, limited
 from tests.crash.clockwork import TICKING
 from tests.crash.ledger import effect
 from tests.crash.limited import LIMITED
@@ -357,6 +357,7 @@ def declared(code: int) -> App:
     app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
     app.function(retries=0)(child)
     app.function(retries=0)(approval)
+    admitting.declare(app)
     return app
 
 

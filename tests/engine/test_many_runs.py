@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perdure import App, Context, RunNotFound, UsageError
+from perdure import App, Context, RateLimit, RunNotFound, UsageError
 from perdure.testing import environment
 from tests.engine.going_on import app
 
@@ -119,6 +119,20 @@ async def test_starts_that_did_not_happen_are_listed_with_their_reasons() -> Non
         assert await a.runs.skipped(since="10m") == [again]
         assert await a.runs.skipped(limit=1) == [again]
         assert await a.runs.skipped(function="other") == []
+
+
+async def test_starts_that_flow_control_dropped_are_listed_among_them() -> None:
+    a = app()
+
+    @a.function(on="order/placed", rate_limit=RateLimit(1, "1h"))
+    async def bill(ctx: Context) -> None: ...
+
+    async with environment(a) as env:
+        await env.send("order/placed", {}, id="first")
+        await env.send("order/placed", {}, id="second")
+        (skip,) = await a.runs.skipped(function=bill)
+        assert (skip.event, skip.function, skip.time) == ("second", "bill", env.clock.now())
+        assert skip.reason == "a run has started within 1 h (rate_limit)"
 
 
 async def test_a_run_that_is_not_there() -> None:

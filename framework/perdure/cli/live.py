@@ -101,6 +101,11 @@ class LiveLog(Observer):
                 step = shown_step(body["key"]) if "key" in body else ""
                 self._line(run, seen, verb, style, rest, step)
 
+    def skipped(self, run: Run) -> None:
+        if not self._brief:
+            shown = self.reading.run(run)
+            self._line(run, self._now(), "skipped", "dim", f"{shown.reason} · {started_by(shown)}")
+
     def attempt(self, run: Run, key: str, number: int) -> None:
         if len(self._running) < RUNNING_MAX:
             began = Running(number, self._now(), run.function)

@@ -102,9 +102,7 @@ class Lead:
             case effects.Send(target):
                 self.life.outbox.mark(target)
             case effects.Ended(run):
-                self.residents.ended(run)
-                self.life.replies.ended(run)
-                self.schedules.ended(run)
+                self._ended(run)
             case effects.Restarted(run):
                 self.residents.restarted(run)
             case effects.Answer():
@@ -132,6 +130,14 @@ class Lead:
                 self.life.replies.bury(Topic.JOURNAL, offset, reason)
             case effects.Claimed():
                 pass
+
+    def _ended(self, run_id: str) -> None:
+        run = self.life.state.runs.get(run_id)
+        if run is not None and run.status == "skipped":  # it had no body that could tell of its end
+            self.life.services.observers.skipped(run)
+        self.residents.ended(run_id)
+        self.life.replies.ended(run_id)
+        self.schedules.ended(run_id)
 
     def _fire(self, run: str, key: str, due: int) -> None:
         if run:

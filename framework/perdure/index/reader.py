@@ -148,6 +148,8 @@ class JournalReader:
     def skips(self) -> list[Skip]:
         """Starts that did not happen, the newest first."""
         found = [skip for reader in self.partitions for skip in reader.skips]
+        dropped = (run for reader in self.partitions for run in reader.runs() if run.status == "skipped")
+        found += [Skip(run.event["id"], run.function, run.reason, run.ended) for run in dropped]
         return sorted(found, key=lambda skip: skip.time)[::-1]
 
     def runs(self) -> list[Run]:

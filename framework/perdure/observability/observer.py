@@ -31,6 +31,9 @@ class Observer(Protocol):
     def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
         """A commit of the run counts; `run` is the state after it, `seen` the time (µs) by the owner's clock."""
 
+    def skipped(self, run: Run) -> None:
+        """Flow control has dropped the start of a run; `run.reason` says why."""
+
     def attempt(self, run: Run, key: str, number: int) -> None:
         """An attempt of a step starts."""
 
@@ -94,6 +97,10 @@ class Observers:
     def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
         for observer in self._observers:
             observer.accepted(run, ops, seen)
+
+    def skipped(self, run: Run) -> None:
+        for observer in self._observers:
+            observer.skipped(run)
 
     def attempt(self, run: Run, key: str, number: int) -> None:
         for observer in self._observers:

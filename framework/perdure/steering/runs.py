@@ -94,7 +94,8 @@ class Runs:
     ) -> Sequence[Skip]:
         """Starts that did not happen, and why, the newest first: an event or a tick that was to start a function.
 
-        As far back as the log is kept, and of each partition the last 10,000.
+        As far back as the log is kept, and of each partition the last 10,000. Those that flow control has dropped are
+        runs, too, with the status `skipped`, and are known for 24 h.
         """
         after = self._after(since)
         wanted = None if function is None else self._function_id(function)

@@ -189,7 +189,8 @@ def _rate(state: PartitionState, gate: Gate, waiter: Waiter, now: int) -> None:
     while times and times[0] <= now - limit["period"]:
         times.popleft()
     if len(times) >= limit["limit"]:
-        reason = f"{limit['limit']} runs have started within {_duration(limit['period'])} (rate_limit"
+        before = "a run has" if limit["limit"] == 1 else f"{limit['limit']} runs have"
+        reason = f"{before} started within {_duration(limit['period'])} (rate_limit"
         _tell(state, gate, waiter, reason + (f", {_shown(limit)})" if limit["key"] else ")"))
         return
     times.append(now)
@@ -354,4 +355,7 @@ def _shown(limit: Body) -> str:
 
 
 def _duration(us: int) -> str:
+    for unit, name in ((86_400_000_000, "d"), (3_600_000_000, "h")):
+        if us % unit == 0:
+            return f"{us // unit} {name}"
     return f"{us / 1_000_000:g} s"
