@@ -104,7 +104,11 @@ class Audit:
         return any(run.id in s.runs and s.runs[run.id].prev == run.prev for s in self.states)
 
     def _check_op(self, run_id: str, name: str, body: dict[str, Any]) -> None:
-        if name in OUTCOMES:
+        if name == ops.RUN_RESTARTED:  # what is settled or due once, is so in each life
+            for known in [place for place in (*self.settled, *self.dues) if place[0] == run_id]:
+                self.settled.pop(known, None)
+                self.dues.pop(known, None)
+        elif name in OUTCOMES:
             self.settled[run_id, body["key"]] += 1
             if self.settled[run_id, body["key"]] > 1:
                 raise Broken(f"{body['key']} of run {run_id} has two outcomes (promise 2)")

@@ -145,6 +145,32 @@ async def leaf(ctx: Ctx) -> int:
     return ctx.event.data["n"]
 
 
+async def looping(ctx: Ctx) -> int:
+    """Begins anew twice, after a step, a sleep and a child."""
+    n, lap = ctx.event.data["n"], ctx.event.data.get("lap", 0)
+    total = await ctx.step.run("lap", add, ctx.event.data.get("total", 0), n)
+    await ctx.step.sleep("nap", 30)
+    total += await ctx.step.invoke("leaf", "leaf", {"n": n})
+    if lap < 2:
+        await ctx.restart_with({"n": n, "lap": lap + 1, "total": total})
+    return total
+
+
+async def choosing(ctx: Ctx) -> int:
+    """Takes the second and the third of three offers: one by CEL, one by code."""
+    n = ctx.event.data["n"]
+    await ctx.step.send_event("ask", [{"name": "offer", "data": {"n": n, "cents": c}} for c in (1, 2, 3)])
+    dear = await ctx.step.wait_for_event(
+        "dear", "offer", if_="async.data.n == event.data.n && async.data.cents > 2", lookback=3600
+    )
+    other = await ctx.step.wait_for_event(
+        "other", "offer", match="data.n", if_=lambda offer: offer.data["cents"] > 1, lookback=3600
+    )
+    assert dear is not None
+    assert other is not None
+    return await ctx.step.run("book", add, dear.data["cents"] * 10, other.data["cents"])
+
+
 async def sender(ctx: Ctx) -> int:
     n = ctx.event.data["n"]
     await ctx.step.send_event("tell", {"name": "told", "data": {"n": n}})
@@ -173,6 +199,8 @@ def functions(version: int) -> dict[str, Function[Any, Any]]:
         make_function(holding, on="holding"),
         make_function(failing, on="failing", retries=1, on_failure=on_failing),
         make_function(racing, on="racing"),
+        make_function(looping, on="looping"),
+        make_function(choosing, on="choosing"),
         make_function(sender, on="sender"),
         make_function(listener, on="told"),
     ]
@@ -195,6 +223,8 @@ TRIGGERS = (
     "racing",
     "holding",
     "twins",
+    "looping",
+    "choosing",
     "sender",
 )
 CANCELLABLE = frozenset({"holding"})
@@ -221,6 +251,8 @@ def expected(function: str, n: int) -> set[str]:
         "twins": {str(6 * n + 15)},
         "leaf": {str(n)},
         "racing": {'"quick"', '"slow"'},
+        "looping": {str(6 * n)},
+        "choosing": {"32", "33"},  # the offer of another run with this number is one, too
         "sender": {str(n)},
         "listener": {str(n)},
     }

@@ -65,7 +65,7 @@ def test_a_fold_that_accepts_void_commits_is_caught(monkeypatch: pytest.MonkeyPa
                 journal.runs.change(state, fact, run, change["ops"], part)
 
     monkeypatch.setitem(journal._RECORDS, "Commit", unguarded)
-    assert "has two outcomes" in broken()
+    assert "has two outcomes" in broken(words="has two outcomes")
 
 
 def test_a_body_that_gets_two_outcomes_in_one_turn_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -337,7 +337,8 @@ class World:
                     raise Broken(
                         f"run {run.id} of {run.function} never ended: {run.status} {sorted(run.pending)}"
                     )
-                by_event.setdefault(run.event["id"], set()).add(run.function)
+                for event_id in (run.event["id"], *(run.seen if run.restarts else ())):
+                    by_event.setdefault(event_id, set()).add(run.function)
                 data = json.loads(run.event["data"])
                 n = data["n"] if "n" in data else data["event"]["data"]["n"]
                 got = run.status if run.result is None else run.result.decode()
