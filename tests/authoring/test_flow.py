@@ -46,6 +46,9 @@ REFUSED: dict[str, Any] = {
     "Singleton(mode='stop'): use 'skip', 'cancel'": lambda: Singleton(mode=cast(Any, "stop")),
     "Idempotency(key='')": lambda: Idempotency(""),
     "Concurrency(key='event.data.'): Syntax error": lambda: Concurrency(1, key="event.data."),
+    "Singleton(key='data.customer'): a path begins with event; write \"event.data.customer\"": lambda: (
+        Singleton(key="data.customer")
+    ),
     "it is a list<int>, and has to be a text or a number": lambda: Concurrency(1, key="[1, 2]"),
     "debounce= and batch= do not go together": lambda: instant(debounce=Debounce("1s"), batch=Batch(2, "1s")),
     "batch= and priority= do not go together": lambda: instant(batch=Batch(2, "1s"), priority=Priority("1")),

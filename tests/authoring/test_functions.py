@@ -222,8 +222,12 @@ def test_what_is_no_function_says_why(body: Any, keywords: dict[str, Any], says:
 
 def test_keywords_that_mean_nothing_are_not_taken() -> None:
     anything: Any = make_function
-    with pytest.raises(TypeError, match="concurency"):
+    with pytest.raises(
+        UsageError, match=r"'place-order' at .*: there is no keyword concurency=; did you mean concurrency=\?"
+    ):
         anything(place_order, concurency=3)
+    with pytest.raises(UsageError, match=r"there is no keyword colour=$"):
+        anything(place_order, colour="red")
 
 
 # --- the registry ------------------------------------------------------------------------------------------------

@@ -290,6 +290,7 @@ async def test_events_that_are_passed_over_do_not_count_towards_a_runs_history()
         ("async.data.n + 1", ""),
         ("other.data.n == 1 && async.data.n > 1", "undeclared reference to 'other.data.n'"),
         ("", "it is empty"),
+        ("event.data.order == '7'", "it asks nothing of the event that comes: that is async"),
         (3, "use CEL as text"),
     ],
 )

@@ -85,6 +85,7 @@ def test_wait_for_event_by_name_times_out_with_none() -> None:
         lambda ctx: ctx.step.invoke("w", "nobody"),
         lambda ctx: ctx.step.start("w", "nobody"),
         lambda ctx: ctx.step.map("w", work, "abc", limit=0),
+        lambda ctx: ctx.step.map("w", work, "abc", limit="2"),
         lambda ctx: ctx.step.race(),
         lambda ctx: ctx.step.race(a=3),
         lambda ctx: ctx.step.send_event("w", "perdure/mine"),

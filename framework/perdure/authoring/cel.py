@@ -121,6 +121,11 @@ def check_wait(text: str) -> WaitCondition:
         _compiled(text, *_WAIT_ROOTS)
         if condition.pairs:
             _compiled(condition.rest, *_WAIT_ROOTS)
+    if not condition.pairs and not re.search(rf"\b{conditions.AWAITED}\b", text):
+        raise UsageError(
+            "it asks nothing of the event that comes: that is async, as in async.data.order == event.data.order; "
+            "event is the one that began the run"
+        )
     return condition
 
 

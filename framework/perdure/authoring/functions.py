@@ -12,6 +12,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from types import CodeType
 from typing import Any, Final, Generic, Literal, cast
 
@@ -132,6 +133,7 @@ def make_function(
         raise UsageError(f"the function id {id!r:.80} at {where} {fault}")
     what = f"function {id!r} at {where}"
     _check_signature(body, what)
+    _check_keywords(what, flow)
     _check_text(what, name=name, version=version)
     if on_error not in ("fail", "pause"):
         raise UsageError(f'{what}: on_error={on_error!r}; use "fail" or "pause"')
@@ -158,6 +160,18 @@ def make_function(
         event_types=types,
         flow=flow_of(what, **flow),
     )
+
+
+def _check_keywords(what: str, flow: dict[str, Any]) -> None:
+    """Raises UsageError for what is no keyword at all."""
+    limits = list(inspect.signature(flow_of).parameters)[1:]
+    for strange in flow.keys() - set(limits):
+        near = get_close_matches(
+            strange, [*list(inspect.signature(make_function).parameters)[1:], *limits], 1
+        )
+        raise UsageError(
+            f"{what}: there is no keyword {strange}=" + (f"; did you mean {near[0]}=?" if near else "")
+        )
 
 
 def check_function(function: Function[Any, Any]) -> None:

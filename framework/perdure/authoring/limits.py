@@ -103,6 +103,8 @@ class Limit:
         if not isinstance(value, str) or not value.strip():
             raise UsageError(f'{what}: use a path such as "event.data.account_id", or CEL')
         if plain_path(value) is None:
+            if value.startswith("data.") and plain_path(f"event.{value}") is not None:
+                raise UsageError(f'{what}: a path begins with event; write "event.{value}"')
             try:
                 cel.check_value(value)
             except UsageError as error:

@@ -154,8 +154,8 @@ def sync_map(
 ) -> list[Any]:
     """See `SyncStepRunner.map`."""
     scope = desk.here()
-    if limit is not None and limit < 1:
-        raise UsageError(f"map {step_id!r}: limit={limit}; at least one step must be able to run")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"map {step_id!r}: limit={limit!r}; use a whole number, at least 1")
     work = list(items)
     keys = [desk.next_key(scope, step_id) for _ in work]
     among = set(keys)
