@@ -34,6 +34,7 @@ from perdure.engine.engine import Engine
 from perdure.engine.schemas import Schemas
 from perdure.engine.services import Services
 from perdure.errors import LogError, UsageError
+from perdure.execution.asks import check_given
 from perdure.execution.context import Context
 from perdure.execution.sync_context import SyncContext
 from perdure.logs import events_topic
@@ -211,6 +212,8 @@ class App:
         client = await self._connect().client()
         run_id = client.new_run_id() if id is None else ids.named_run(function.id, id)
         started = self._start_event(client, function, event)
+        if event is not None:
+            check_given(f"start of {function.id}", function, started, event)
         end = await client.start_run(run_id, function.id, started, tags)
         return Handle(run_id, self._connect().client, function.codec, self.limits, end)
 

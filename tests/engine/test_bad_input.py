@@ -254,6 +254,9 @@ async def test_commands_and_starts_that_cannot_be_are_refused_at_the_call() -> N
         signal = await ctx.step.wait_for_signal("s", "go")
         return signal and signal.data
 
+    @a.function(on=Paid)
+    async def bill(ctx: Context[Paid]) -> None: ...
+
     foreign = App("other").function(waits.body)
     untyped: Any = a
     async with environment(a, partitions=1) as env:
@@ -270,6 +273,7 @@ async def test_commands_and_starts_that_cannot_be_are_refused_at_the_call() -> N
                 lambda: a.start(waits, {}, tags={f"t{n}": "x" for n in range(65)}),
             ),
             (UsageError, "did you mean", lambda: untyped.start("wait", {})),
+            (UsageError, "does not fit Paid, which bill takes", lambda: a.start(bill, {"cents": "x"})),
             (UsageError, "another app", lambda: a.start(foreign, {})),
             (UsageError, "what @app.function made", lambda: untyped.start(waits.body, {})),
             (InvalidEvent, "use a dict", lambda: untyped.start(waits, [1])),

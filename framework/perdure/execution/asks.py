@@ -115,7 +115,7 @@ def _child_fields(
         internal=True,
     )
     if data is not None:
-        _check_given(what, target, event, data)
+        check_given(what, target, event, data)
     return {
         "run": desk.child_run_id(key),
         "function": target.id,
@@ -144,11 +144,11 @@ def fresh_event(desk: Desk, data: object) -> EventData:
         data_bytes_max=desk.limits.event_bytes_max,
         internal=True,
     )
-    _check_given("restart_with", function, event, data)
+    check_given("restart_with", function, event, data)
     return {**event, "trace": began["trace"]}
 
 
-def _check_given(what: str, target: Function[Any, Any], event: EventData, data: object) -> None:
+def check_given(what: str, target: Function[Any, Any], event: EventData, data: object) -> None:
     """Raises UsageError for data that the invoked body could not read: here it says where it was given."""
     model = event_model(target, event["name"])
     if model is None or isinstance(data, model):
