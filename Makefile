@@ -23,7 +23,7 @@ compile := UV_CUSTOM_COMPILE_COMMAND="make lock" $(bin)/uv pip compile --quiet \
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 22
 
-demo: $(stamp) ## a durable function, and a worker killed in the middle of it
+demo: $(stamp) ## a durable function, and a worker killed in the middle of it: ARGS=saga for a pattern of docs/patterns.md
 	$(bin)/python examples/demo.py $(ARGS)
 
 test: check ## check, then all tests

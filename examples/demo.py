@@ -5,6 +5,8 @@ charging a card and once between two steps. Each time another worker goes on. In
 the outside world see? The exit code is 0 when it saw what is promised.
 
     python examples/demo.py
+
+With a name it plays one of patterns/ instead: `python examples/demo.py saga`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import scenes
 from fakes import ledger, payments
 from orders import Order, OrderPlaced, ParcelDelivered, app, process_order
 from rich.console import Console
@@ -250,6 +253,8 @@ async def demo(stage: Stage) -> bool:
 def main() -> int:
     if sys.argv[1:] == ["worker"]:
         return be_worker()
+    if sys.argv[1:]:
+        return scenes.main(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="perdure-demo-") as folder:
         os.environ["PERDURE_LOG"] = f"sqlite:///{folder}/log.db"
         os.environ[ledger.FOLDER] = folder

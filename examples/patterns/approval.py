@@ -1,61 +1,61 @@
-"""Human approval: an expense waits for its approver, who may ask for changes; each answer is told to whoever gave it.
+"""Human approval: a run waits for days until somebody decides, reminds them, and asks somebody else in the end.
 
-python examples/patterns/approval.py
-perdure runs signal RUN decide '{"by": "ann", "approved": true}'
+For decisions of people in the middle of a process: expenses, deploys, refunds, what an agent wants to do. Not for
+questions to machines, which answer within a step. The decision is a request to the run: whoever makes it learns at once
+whether it counted (`await run.request("decide", ...)`), and a wrong one is refused without an end to the wait.
+
+    perdure dev examples/patterns/approval.py:app
+    perdure events send expense/filed '{"by": "ada", "cents": 90000}'
+    perdure runs list                                        # the run's id
+    perdure runs signal RUN decide '{"by": "bob", "approved": true}'
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from perdure import App, Context, Event, RequestRefused
+from pydantic import BaseModel
 
-app = App("expenses")
-WITHIN = "3d"
+from perdure import App, Context, Event
+
+app = App("approval")
+PATIENCE = {"the manager": 3 * 86400, "the director": 4 * 86400}
+"""Who is asked, in turn, and how many seconds they have."""
 
 
 class ExpenseFiled(Event, name="expense/filed"):
-    who: str
+    by: str
     cents: int
 
 
-def notify(whom: str, about: str) -> None:
-    print(f"to {whom}: {about}")
+class Decision(BaseModel):
+    by: str
+    approved: bool
 
 
-def pay(who: str, cents: int) -> str:
-    return f"{cents / 100:.2f} paid to {who}"
+def ask(whom: str, run_id: str, cents: int) -> str:
+    return f"{whom} is asked to decide on {cents / 100:.2f} by a signal to {run_id}"
+
+
+async def decision(ctx: Context[ExpenseFiled]) -> Decision:
+    while True:
+        signal = await ctx.step.wait_for_signal("decision", "decide")
+        assert signal is not None, "it waits without a timeout of its own"
+        made = Decision.model_validate(signal.data)
+        if made.by != ctx.event.data.by:
+            signal.reply("recorded")
+            return made
+        signal.refuse("nobody decides on their own expenses")
 
 
 @app.function(on=ExpenseFiled)
-async def approve_expense(ctx: Context[ExpenseFiled]) -> str:
-    filed = ctx.event.data
-    await ctx.step.run("ask", notify, "approver", f"{filed.who} wants {filed.cents / 100:.2f}")
-    while True:
-        ctx.set_value("waits for", "approver")
-        decision = await ctx.step.wait_for_signal("decision", "decide", timeout=WITHIN)
-        if decision is None:
-            await ctx.step.run("escalate", notify, "manager", f"nobody decides about {filed.who}")
-            return "escalated"
-        if decision.data.get("by") == filed.who:
-            decision.refuse("nobody approves an expense of their own")
-            continue
-        decision.reply("noted")
-        if not decision.data["approved"]:
-            return f"refused by {decision.data['by']}"
-        return await ctx.step.run("pay", pay, filed.who, filed.cents)
-
-
-async def main() -> None:
-    async with app.worker():
-        run = await app.start(approve_expense, ExpenseFiled(who="bob", cents=9900))
+async def approve(ctx: Context[ExpenseFiled]) -> Decision:
+    for whom, seconds in PATIENCE.items():
+        ctx.set_value("waits for", whom)
+        await ctx.step.run("ask", ask, whom, ctx.run_id, ctx.event.data.cents)
         try:
-            await run.request("decide", {"by": "bob", "approved": True}, timeout="10s")
-        except RequestRefused as refused:
-            print(refused)
-        print(await run.request("decide", {"by": "ann", "approved": True}, timeout="10s"))
-        print(await run.result(timeout="30s"))
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+            async with asyncio.timeout(seconds):
+                return await decision(ctx)
+        except TimeoutError:
+            continue  # the next one is asked
+    return Decision(by="nobody", approved=False)

@@ -1,78 +1,67 @@
-"""Circuit breaker: after three failures in a row nobody asks the provider for a minute.
+"""Circuit breaker: after some failures in a row nobody calls a system for a while, and callers do without it at once.
 
-What all runs have to know together is a run of its own, one for each provider: they ask it by `request`, and it begins
-anew after each answer, so that it can go on for years.
+For a system that many runs call, and that comes back sooner when it is left alone. Not for one caller: the pauses
+between attempts are enough there. The circuit is a run that never ends; its state is a value that it publishes, one for
+all workers. While it is open it asks by itself whether the system is back, so that no customer's call is the probe.
 
-    python examples/patterns/circuit_breaker.py
+    perdure dev examples/patterns/circuit_breaker.py:app
+    touch bank-is-down                                       # an outage; rm bank-is-down ends it
+    perdure events send payment/due '{"invoice": "i1"}'      # four times: the last one does not ask the bank at all
 """
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import suppress
+from pathlib import Path
 
-from perdure import App, Context, Event, StepError
+from perdure import App, Context, Event, NonRetriableError, Retry, StepError, current_step
 
-app = App("breaker")
-FAILURES = 3
-OPEN_FOR = 60.0
+app = App("circuit-breaker")
+DOWN = Path("bank-is-down")
+FAILURES, WINDOW, COOL_DOWN = 3, "1m", "30s"
 
 
-class QuoteWanted(Event, name="quote/wanted"):
-    provider: str
+class PaymentDue(Event, name="payment/due", key="data.invoice"):
+    invoice: str
+
+
+def ask_bank(what: str) -> str:
+    if DOWN.exists():
+        raise ConnectionError("the bank does not answer")
+    return f"the bank has done {what}"
 
 
 @app.function
-async def breaker(ctx: Context) -> None:
-    """Answers whether the provider may be asked, and hears how that went."""
-    failures, open_until = ctx.event.data["failures"], ctx.event.data["open_until"]
-    told = await ctx.step.wait_for_signal("told", "call")
-    assert told is not None
-    now = ctx.now().timestamp()
-    match told.data:
-        case "may-i":
-            told.reply(now >= open_until)
-        case "went-well":
-            failures = 0
-            told.reply()
-        case _:
-            failures += 1
-            open_until = now + OPEN_FOR if failures >= FAILURES else 0.0
-            told.reply()
-    await ctx.restart_with({"failures": failures, "open_until": open_until})
+async def circuit(ctx: Context) -> None:
+    ctx.set_value("state", "closed")
+    for number in range(FAILURES):
+        failed = await ctx.step.wait_for_signal("failed", "failed", timeout=WINDOW if number else None)
+        if failed is None:
+            await ctx.restart_with({})  # it was quiet: count from the beginning
+    ctx.set_value("state", "open")
+    await ctx.step.sleep("cool-down", COOL_DOWN)
+    probe = Retry(limit=10_000, initial=COOL_DOWN, backoff="constant")
+    with suppress(StepError):  # after days: it closes all the same, and the next failures open it again
+        await ctx.step.options(retry=probe).run("probe", ask_bank, "nothing")
+    await ctx.restart_with({})
 
 
-async def ask_breaker(provider: str, what: str) -> bool | None:
-    """One breaker for each provider, however many start it."""
-    run = await app.start(breaker, {"failures": 0, "open_until": 0.0}, id=provider)
-    return await run.request("call", what, timeout="10s")
-
-
-async def fetch_quote(provider: str) -> float:
-    if provider == "down":
-        raise ConnectionError(f"{provider} does not answer")
-    return 4.2
-
-
-@app.function(on=QuoteWanted, retries=0)
-async def quote(ctx: Context[QuoteWanted]) -> float | str:
-    provider = ctx.event.data.provider
-    if not await ctx.step.run("may-i", ask_breaker, provider, "may-i"):
-        return "not asked: the circuit is open"
+async def charge(invoice: str) -> str:
+    breaker = await app.start(circuit, id="circuit-of-the-bank")  # the first call starts it, others find it
+    if await breaker.value("state") == "open":
+        raise NonRetriableError("the circuit is open")
     try:
-        price = await ctx.step.run("fetch", fetch_quote, provider)
+        return ask_bank(f"the charge of {invoice}")
+    except ConnectionError:
+        await breaker.signal(
+            "failed", id=current_step().idempotency_key
+        )  # however often it is sent, it counts once
+        raise
+
+
+@app.function(on=PaymentDue, retries=0)
+async def pay(ctx: Context[PaymentDue]) -> str:
+    try:
+        return await ctx.step.run("charge", charge, ctx.event.data.invoice)
     except StepError as error:
-        await ctx.step.run("tell", ask_breaker, provider, "went-wrong")
-        return error.message
-    await ctx.step.run("tell", ask_breaker, provider, "went-well")
-    return price
-
-
-async def main() -> None:
-    async with app.worker():
-        for provider in ("up", "down", "down", "down", "down"):
-            run = await app.start(quote, QuoteWanted(provider=provider))
-            print(provider, await run.result(timeout="30s"))
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+        return f"to be paid by hand: {error.message}"

@@ -1,50 +1,72 @@
-"""Graceful degradation: the good recommendations when they come in time, else those of yesterday, else none.
+"""Graceful degradation: what is optional has little time, and the answer goes out without it, and says so.
 
-python examples/patterns/degradation.py
+For answers that are worth more in time than complete: pages, reports, enrichment. Not for what must be right: the price
+here is no option, and its step is tried again until it succeeds. Which parts were left out is recorded with the
+result, so nobody takes the poorer answer for the full one.
+
+    perdure dev examples/patterns/degradation.py:app
+    perdure events send page/wanted '{"sku": "tea"}'
+    perdure events send page/wanted '{"sku": "new-tea"}'     # nobody has reviewed it, and the recommender hangs
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 
-from perdure import App, Context, Event, StepError
+from pydantic import BaseModel
 
-app = App("shelf")
+from perdure import App, Context, Event, Retry, StepError
 
-
-class PageOpened(Event, name="page/opened"):
-    customer: str
-
-
-async def recommend(customer: str) -> list[str]:
-    await asyncio.sleep(60 if customer == "slow" else 0)
-    return [f"chosen for {customer}"]
+app = App("degradation")
+BESTSELLERS = ["pot", "cup"]
+IMPATIENT = Retry(limit=1, initial="500ms")
 
 
-async def of_yesterday(customer: str) -> list[str]:
-    return [f"chosen yesterday for {customer}"]
+class PageWanted(Event, name="page/wanted"):
+    sku: str
 
 
-@app.function(on=PageOpened, retries=0)
-async def fill_page(ctx: Context[PageOpened]) -> dict[str, object]:
-    customer = ctx.event.data.customer
-    try:
-        async with asyncio.timeout(2):  # durable: it counts for the run, whichever worker has it
-            return {"items": await ctx.step.run("recommend", recommend, customer), "degraded": False}
-    except (TimeoutError, StepError) as error:
-        ctx.log.warning("recommendations are late", why=str(error))
-    try:
-        return {"items": await ctx.step.run("of-yesterday", of_yesterday, customer), "degraded": True}
-    except StepError:
-        return {"items": [], "degraded": True}
+class Page(BaseModel):
+    cents: int
+    reviews: list[str]
+    tips: list[str]
+    without: list[str]
 
 
-async def main() -> None:
-    async with app.worker():
-        for customer in ("ada", "slow"):
-            run = await app.start(fill_page, PageOpened(customer=customer))
-            print(await run.result(timeout="30s"))
+def find_price(sku: str) -> int:
+    return 100 * len(sku)
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+async def find_reviews(sku: str) -> list[str]:
+    if sku.startswith("new-"):
+        raise LookupError(f"no reviews of {sku}")
+    return [f"{sku} is good"]
+
+
+async def find_tips(sku: str) -> list[str]:
+    await asyncio.sleep(30 if sku.startswith("new-") else 0)
+    return [f"more {sku}"]
+
+
+@app.function(on=PageWanted, retries=20)
+async def build_page(ctx: Context[PageWanted]) -> Page:
+    sku = ctx.event.data.sku
+    quick = ctx.step.options(retry=IMPATIENT, timeout="1s").run
+    without: list[str] = []
+
+    async def optional(
+        part: str, find: Callable[[str], Coroutine[None, None, list[str]]], instead: list[str]
+    ) -> list[str]:
+        try:
+            return await quick(part, find, sku)
+        except StepError:
+            without.append(part)
+            return instead
+
+    cents, reviews, tips = await asyncio.gather(
+        ctx.step.run("price", find_price, sku),
+        optional("reviews", find_reviews, []),
+        optional("tips", find_tips, BESTSELLERS),
+    )
+    return Page(cents=cents, reviews=reviews, tips=tips, without=sorted(without))

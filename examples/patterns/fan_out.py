@@ -1,70 +1,48 @@
-"""Fan-out by events: one event makes many, each has a run of its own, and one run collects their answers.
+"""Fan-out by events: one run sends an event for each item, and each event has a run of its own, with its own retries.
 
-The collector begins anew after each part, and looks back to where it began, so that none is missed or counted twice.
+For many items that nobody waits for together: mails of a newsletter, tenants of a nightly job. Each run is retried,
+throttled and listed by itself, and other teams may listen to the same events. Not when the results are wanted in one
+place: `ctx.step.map` and `asyncio.gather` bring them back. One `send_event` takes up to 5,000 events.
 
-    python examples/patterns/fan_out.py
+    perdure dev examples/patterns/fan_out.py:app
+    perdure events send newsletter/published '{"issue": 7}'
+    perdure runs list
 """
 
 from __future__ import annotations
 
-import asyncio
+from perdure import App, Context, Event, NonRetriableError, Throttle
 
-from perdure import App, Context, Event
-
-app = App("count")
+app = App("fan-out")
 
 
-class Begun(Event, name="count/begun", key="data.job"):
-    job: str
-    texts: list[str]
-    done: int = 0
-    words: int = 0
+class Published(Event, name="newsletter/published", key="data.issue"):
+    issue: int
 
 
-class PartWanted(Event, name="count/part-wanted", key="data.job"):
-    job: str
-    text: str
+class CopyDue(Event, name="newsletter/copy-due", key="data.to"):
+    issue: int
+    to: str
 
 
-class PartDone(Event, name="count/part-done", key="data.job"):
-    job: str
-    words: int
+def list_subscribers() -> list[str]:
+    return ["ada@example.com", "bob.example.com", "cyd@example.com"]
 
 
-def count(text: str) -> int:
-    return len(text.split())
+def send_copy(issue: int, to: str) -> str:
+    if "@" not in to:
+        raise NonRetriableError(f"{to!r} is no address")
+    return f"issue {issue} to {to}"
 
 
-@app.function(on=PartWanted)
-async def count_part(ctx: Context[PartWanted]) -> None:
-    part = ctx.event.data
-    words = await ctx.step.run("count", count, part.text)
-    await ctx.step.send_event("tell", PartDone(job=part.job, words=words))
+@app.function(on=Published)
+async def publish(ctx: Context[Published]) -> int:
+    issue = ctx.event.data.issue
+    subscribers = await ctx.step.run("list-subscribers", list_subscribers)
+    await ctx.step.send_event("fan-out", [CopyDue(issue=issue, to=to) for to in subscribers])
+    return len(subscribers)
 
 
-@app.function(on=Begun)
-async def count_all(ctx: Context[Begun]) -> int:
-    job = ctx.event.data
-    if job.done == 0:
-        parts = [PartWanted(job=job.job, text=text) for text in job.texts]
-        await ctx.step.send_event("fan-out", parts)
-    if job.done == len(job.texts):
-        return job.words
-    part = await ctx.step.wait_for_event("part", PartDone, match="data.job", lookback="1h", timeout="1h")
-    if part is None:
-        raise TimeoutError(f"{job.done} of {len(job.texts)} parts came")
-    await ctx.restart_with(
-        Begun(job=job.job, texts=job.texts, done=job.done + 1, words=job.words + part.data.words)
-    )
-    raise AssertionError
-
-
-async def main() -> None:
-    async with app.worker():
-        texts = ["one two three", "four five", "six"]
-        run = await app.start(count_all, Begun(job="j1", texts=texts))
-        print(await run.result(timeout="30s"), "words")
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+@app.function(on=CopyDue, retries=5, throttle=Throttle(100, "1m"))
+async def deliver(ctx: Context[CopyDue]) -> str:
+    return await ctx.step.run("send", send_copy, ctx.event.data.issue, ctx.event.data.to)

@@ -1,44 +1,31 @@
-"""Debounced re-index: a page that is edited many times is indexed once, when its author has paused.
+"""Debounced re-index: a burst of edits to one document makes one run, with the latest edit, once it is quiet.
 
-python examples/patterns/reindex.py
+For work whose last run makes the earlier ones pointless: search indexes, previews, caches, syncs. Not where each event
+counts: `Batch`, or `Debounce(keep="all")`, hands all of them to the run. `timeout` sees to it that a document which is
+edited without a pause is indexed all the same. The edits that were passed over are recorded as skipped.
+
+    perdure dev examples/patterns/reindex.py:app
+    perdure events send document/edited '{"document": "d1", "revision": 1}'
+    perdure events send document/edited '{"document": "d1", "revision": 2}'     # within 10 s: one run, of revision 2
 """
 
 from __future__ import annotations
 
-import asyncio
-
 from perdure import App, Context, Debounce, Event
 
 app = App("reindex")
-indexed: list[str] = []
 
 
-class PageSaved(Event, name="page/saved", key="data.page"):
-    page: str
-    text: str
+class Edited(Event, name="document/edited", key="data.document"):
+    document: str
+    revision: int
 
 
-def index(page: str, text: str) -> int:
-    indexed.append(page)
-    return len(text.split())
+def update_index(document: str, revision: int) -> str:
+    return f"{document} is searchable in revision {revision}"
 
 
-@app.function(on=PageSaved, debounce=Debounce("1s", key="event.data.page", timeout="10s"))
-async def reindex(ctx: Context[PageSaved]) -> int:
-    page = ctx.event.data  # as it was saved last
-    return await ctx.step.run("index", index, page.page, page.text)
-
-
-async def main() -> None:
-    async with app.worker():
-        for words in range(1, 6):
-            await app.send(PageSaved(page="/about", text="word " * words))
-        await app.send(PageSaved(page="/", text="home"))
-        async with asyncio.timeout(30):
-            while len(indexed) < 2:  # noqa: ASYNC110 - what steps did is no event here
-                await asyncio.sleep(0.05)
-        print(f"indexed {', '.join(sorted(indexed))}, once each")
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+@app.function(on=Edited, retries=10, debounce=Debounce("10s", key="event.data.document", timeout="2m"))
+async def index(ctx: Context[Edited]) -> str:
+    edit = ctx.event.data
+    return await ctx.step.run("update-index", update_index, edit.document, edit.revision)

@@ -13,6 +13,7 @@ import pytest
 from perdure import App, Context, Event, UsageError
 from perdure.core.ids import idempotency_key
 from perdure.testing import Environment, crash_everywhere, crashing, environment
+from tests.engine.going_on import collecting_troubles
 
 
 class Ordered(Event, name="order/placed"):
@@ -294,3 +295,62 @@ async def test_a_difference_shows_both_ends_the_park_reason_and_the_record() -> 
     assert crashed.startswith("    with the crash: parked: non-determinism: ")
     assert "the record has step 'cost', but the code now has step 'price'" in crashed
     assert undisturbed == '    undisturbed: completed with "gone"'
+
+
+# --- several runs -----------------------------------------------------------------------------------------------------
+
+
+def relay() -> App:
+    """An event begins a run that sends the next one, all of one key, so that they share a partition."""
+    a = App("relay")
+
+    @a.function(on="first")
+    async def first(ctx: Context) -> None:
+        await ctx.step.send_event("pass", {"name": "second", "data": {}, "key": "k"})
+
+    @a.function(on="second")
+    async def second(ctx: Context) -> None:
+        await ctx.step.sleep("rest", "1d")
+        await ctx.step.send_event("pass", {"name": "third", "data": {"n": 1}, "key": "k"})
+
+    @a.function(on="third")
+    async def third(ctx: Context) -> str:
+        await ctx.step.sleep("rest", "1h")
+        return "arrived"
+
+    return a
+
+
+async def run_relay(env: Environment) -> None:
+    await env.send({"name": "first", "data": {}, "key": "k"})
+    await env.advance("2d")
+
+
+@pytest.mark.asyncio
+async def test_a_run_is_known_again_although_an_event_before_its_own_was_sent_twice() -> None:
+    report = await crash_everywhere(relay(), run_relay)
+    assert report.runs == 3
+    assert report.crashes == 2 * report.records
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_died_has_no_trouble_to_tell_of() -> None:
+    with collecting_troubles() as troubles:
+        await crash_everywhere(relay(), run_relay)
+    assert troubles == []
+
+
+@pytest.mark.asyncio
+async def test_a_run_of_another_event_is_not_taken_for_one_that_is_missing() -> None:
+    a = App("double")
+    lives = itertools.count()
+
+    @a.function(on="go")
+    async def go(ctx: Context) -> str:
+        return "gone"
+
+    async def sends(env: Environment) -> None:
+        await env.send("go", {"n": 0 if next(lives) == 0 else 1}, id=f"go-{next(lives)}")
+
+    with pytest.raises(AssertionError, match=r"(?s)it is not there.*it is not there"):
+        await crash_everywhere(a, sends)

@@ -30,6 +30,8 @@ class Keeping:
         self._payloads_at = life.services.clock.now() + FIRST_PAYLOADS_US
 
     def consider(self) -> None:
+        if not self._life.acting:
+            return
         self._consider_payloads()
         if self._life.services.log.expires:
             return

@@ -339,9 +339,11 @@ class Partition:
 
     def events(self, batch: Sequence[Entry]) -> None:
         """Entries of the events partition of the same number."""
-        if self.lead is not None and self.lead.life.acting:
-            self.lead.router.take(batch)
-            self.lead.router.propose()
+        lead = self.lead
+        if lead is not None and lead.life.acting:
+            lead.router.take(batch)
+            if lead.life.acting:  # what it appended may have been its last
+                lead.router.propose()
 
     def quiet(self) -> bool:
         """Whether it leads and everything that it appended is read back and acted on."""
