@@ -100,7 +100,7 @@ class App:
         self.observers: list[Observer] = []
         self._log = log
         self._connections: Connections | None = None
-        self.schedules = Schedules(self._connect, self.functions, self._now)
+        self.schedules = Schedules(self._connect, lambda given: self.functions.resolve(given).id, self._now)
         self.runs = Runs(self._connect, self.functions, self._now, self.limits)
 
     def __repr__(self) -> str:

@@ -36,10 +36,17 @@ def test_the_commands() -> None:
             "runs cancel",
             "runs list",
             "runs pause",
+            "runs rerun",
             "runs resume",
             "runs show",
             "runs signal",
             "runs start",
+            "schedules create",
+            "schedules delete",
+            "schedules list",
+            "schedules pause",
+            "schedules resume",
+            "schedules trigger",
             "schemas check",
             "schemas register",
             "topics check",
@@ -82,13 +89,21 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
         [sys.executable, "-c", program], env=environ(), capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.split() == [
-        *("perdure.cli", "perdure.cli.commands", "perdure.cli.doctor", "perdure.cli.events"),
+        *("perdure.cli", "perdure.cli.cancelling", "perdure.cli.choosing", "perdure.cli.commands"),
+        *("perdure.cli.doctor", "perdure.cli.events"),
         *(
             "perdure.cli.functions",
             "perdure.cli.letters",
             "perdure.cli.options",
+            "perdure.cli.repeating",
             "perdure.cli.root",
             "perdure.cli.running",
         ),
-        *("perdure.cli.runs", "perdure.cli.schemas", "perdure.cli.steering", "perdure.cli.topics"),
+        *(
+            "perdure.cli.runs",
+            "perdure.cli.schedules",
+            "perdure.cli.schemas",
+            "perdure.cli.steering",
+            "perdure.cli.topics",
+        ),
     ]

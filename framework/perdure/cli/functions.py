@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from perdure.cli.options import JsonOption, LogOption
 
 if TYPE_CHECKING:
     from perdure.core.deploys import Deploys
+    from perdure.errors import UsageError
 
 app = typer.Typer(cls=Group, help="Look at the deployed functions, and pause them.", no_args_is_help=True)
 
@@ -55,6 +57,20 @@ def _functions(found: Deploys) -> list[dict[str, Any]]:
     return found.current.config["functions"] if found.current is not None else []
 
 
+def deployed_ids(found: Deploys) -> list[str]:
+    """The ids of the functions that are in force."""
+    return [one["id"] for one in _functions(found)]
+
+
+def no_such_function(function: str, ids: Sequence[str]) -> UsageError:
+    """The error for an id that is none of those deployed."""
+    from perdure.errors import UsageError
+
+    near = difflib.get_close_matches(function, ids, n=1)
+    there = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(ids)) or 'none'}"
+    return UsageError(f"no function {function!r} is deployed; {there}")
+
+
 def _shown(function: dict[str, Any], paused: dict[str, str]) -> dict[str, Any]:
     schedules = [schedule["cron"] for schedule in function["schedules"]]
     shown = {"id": function["id"], "triggers": list(function["triggers"]), "schedules": schedules}
@@ -68,36 +84,45 @@ def pause(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with what is skipped.")
     ] = "",
+    json: JsonOption = False,
 ) -> None:
     """Start nothing more of a function until it is resumed. Its runs go on.
 
     [dim]Example:[/]  perdure functions pause bill --reason "the bank is away"
     """
     asyncio.run(_set(log, function, reason))
-    typer.echo(f"{function} is paused; perdure events list --skipped shows what it does not start")
+    _tell(
+        function,
+        reason,
+        f"{function} is paused; perdure events list --skipped shows what it does not start",
+        json=json,
+    )
 
 
 @app.command(cls=Command)
-def resume(function: FunctionArgument, log: LogOption = None) -> None:
+def resume(function: FunctionArgument, log: LogOption = None, json: JsonOption = False) -> None:
     """Let a paused function start again. What was skipped meanwhile is not made up for.
 
     [dim]Example:[/]  perdure functions resume bill
     """
     asyncio.run(_set(log, function, None))
-    typer.echo(f"{function} starts again")
+    _tell(function, None, f"{function} starts again", json=json)
+
+
+def _tell(function: str, paused: str | None, said: str, *, json: bool) -> None:
+    from perdure.cli.shapes import dumped
+
+    typer.echo(dumped({"id": function, "paused": paused}) if json else said)
 
 
 async def _set(log: str | None, function: str, reason: str | None) -> None:
     from perdure.cli.places import client_of, opened, vault_at
     from perdure.client.handle import checked_reason
-    from perdure.errors import UsageError
     from perdure.steering.pausing import app_of, deployed, set_paused
 
     async with opened(log) as known, client_of(known, vault_at(log)) as client:
-        ids = [one["id"] for one in _functions(await deployed(known))]
+        ids = deployed_ids(await deployed(known))
         if function not in ids:
-            near = difflib.get_close_matches(function, ids, n=1)
-            there = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(ids)) or 'none'}"
-            raise UsageError(f"no function {function!r} is deployed; {there}")
+            raise no_such_function(function, ids)
         given = None if reason is None else checked_reason(reason)
         await set_paused(client, await app_of(known), function, given)

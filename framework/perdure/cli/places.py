@@ -12,6 +12,7 @@ from perdure.errors import LogError, UsageError
 
 if TYPE_CHECKING:
     from perdure.client.client import Client
+    from perdure.client.connections import Connections
     from perdure.index.reader import JournalReader
     from perdure.logs import Log
     from perdure.payloads.vault import Vault
@@ -61,6 +62,16 @@ async def opened(given: str | None, *, make: bool = False) -> AsyncGenerator[Log
     """The log, open. Without `make`, one that is not there is an error: a reader makes no files."""
     from perdure.logs import open_log
 
+    log = open_log(_reachable(given, make=make))
+    await log.open()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def _reachable(given: str | None, *, make: bool = False) -> str:
+    """The URL of a log that this process can open. Raises UsageError or LogError."""
     url = url_of(given)
     file = file_of(url)
     refuse_memory(url)
@@ -68,12 +79,19 @@ async def opened(given: str | None, *, make: bool = False) -> AsyncGenerator[Log
         raise LogError(
             f"there is no log at {file}: `perdure dev` makes one, or name yours with --log or PERDURE_LOG"
         )
-    log = open_log(url)
-    await log.open()
+    return url
+
+
+@asynccontextmanager
+async def connected(given: str | None) -> AsyncGenerator[Connections]:
+    """What `app.runs` and `app.schedules` are made on, without the app."""
+    from perdure.client.connections import Connections
+
+    made = Connections("", _reachable(given), vault=vault_at(given))
     try:
-        yield log
+        yield made
     finally:
-        await log.close()
+        await made.close()
 
 
 @asynccontextmanager

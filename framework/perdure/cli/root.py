@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import doctor, events, functions, letters, running, runs, schemas, topics
+from perdure.cli import doctor, events, functions, letters, running, runs, schedules, schemas, topics
 from perdure.cli.commands import Group
 from perdure.errors import PerdureError
 
@@ -76,6 +76,7 @@ running.add_to(app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(events.app, name="events")
 app.add_typer(functions.app, name="functions")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(letters.app, name="dead-letters")
 doctor.add_to(app)
 topics.add_to(app)

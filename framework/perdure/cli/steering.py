@@ -24,7 +24,7 @@ POLL_S = 0.05
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (start, cancel, pause, resume, signal):
+    for command in (start, pause, resume, signal):
         app.command(cls=Command)(command)
 
 
@@ -90,36 +90,6 @@ async def _started(
             await app.close()
 
 
-def cancel(
-    run: RunArgument,
-    log: LogOption = None,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Without letting its code clean up.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Cancel a run. Its code sees asyncio.CancelledError, and may clean up in further steps.
-
-    Code that catches it and goes on is not stopped by it: --force is for that.
-
-    [dim]Example:[/]  perdure runs cancel 3-k3x9ab --reason "ordered twice"
-    """
-    _steer(
-        run,
-        log,
-        "cancel",
-        lambda handle: handle.cancel(reason=reason, force=force),
-        done=lambda run: not run.live,
-        else_=(
-            ""
-            if force
-            else "its code was told, and cleans up or goes on all the same; --force cancels without asking it"
-        ),
-        json=json,
-    )
-
-
 def pause(
     run: RunArgument,
     log: LogOption = None,
@@ -132,7 +102,7 @@ def pause(
 
     [dim]Example:[/]  perdure runs pause 3-k3x9ab --reason "the bank is away"
     """
-    _steer(
+    steer(
         run,
         log,
         "pause",
@@ -148,7 +118,7 @@ def resume(run: RunArgument, log: LogOption = None, json: JsonOption = False) ->
 
     [dim]Example:[/]  perdure runs resume 3-k3x9ab
     """
-    _steer(
+    steer(
         run,
         log,
         "resume",
@@ -181,7 +151,7 @@ def signal(
     from perdure.cli.events import parsed
 
     value = parsed(data, "the signal's data")
-    _steer(
+    steer(
         run,
         log,
         f"signal {name!r} to",
@@ -207,7 +177,7 @@ class Outcome(NamedTuple):
     """Why the worker cannot act on it."""
 
 
-def _steer(
+def steer(
     text: str,
     log: str | None,
     verb: str,

@@ -37,6 +37,7 @@ class Connections:
     def __init__(
         self, app: str, log: str | Log, entropy: Entropy = os.urandom, *, vault: Vault | None = None
     ) -> None:
+        """`app`: empty for whichever app the log is of."""
         self._app = app
         self._log = log
         self._entropy = entropy
@@ -83,7 +84,7 @@ class Connections:
         first, end = await log.bounds(Topic.REGISTRY, 0)
         for entry in await log.read(Topic.REGISTRY, 0, end - 1, 1) if end > first else ():
             owner = entry.headers.get(APP, b"").decode()
-            if owner and owner != self._app:
+            if owner and self._app and owner != self._app:
                 raise UsageError(
                     f"the log at {self.url()} is that of the app {owner!r}; give {self._app!r} one of its own: "
                     f'App({self._app!r}, log="sqlite:///.perdure/{self._app}.db"), or set PERDURE_LOG'

@@ -11,7 +11,6 @@ from perdure.authoring.calendar import calendar
 from perdure.authoring.cron import Cron
 from perdure.authoring.functions import Function
 from perdure.authoring.names import text_fault
-from perdure.authoring.registry import Registry
 from perdure.client.connections import Connections
 from perdure.client.handle import checked_reason
 from perdure.core import ids, routing
@@ -53,10 +52,14 @@ class Schedules:
     """
 
     def __init__(
-        self, connections: Callable[[], Connections], functions: Registry, now: Callable[[], int]
+        self,
+        connections: Callable[[], Connections],
+        id_of: Callable[[Function[Any, Any] | str], str],
+        now: Callable[[], int],
     ) -> None:
+        """`id_of`: the id of a function that is there. Raises UsageError for any other."""
         self._connections = connections
-        self._functions = functions
+        self._id_of = id_of
         self._now = now
         self._readings = Readings(connections)
 
@@ -73,7 +76,7 @@ class Schedules:
         """
         if fault := text_fault(id):
             raise UsageError(f"the id {id!r:.80} of a schedule {fault}")
-        made = self._functions.resolve(function)
+        function_id = self._id_of(function)
         cron = Cron(cron) if isinstance(cron, str) else cron
         if not isinstance(cron, Cron):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f'schedule {id!r}: {cron!r:.80} is no Cron; write Cron("0 9 * * *", tz="UTC")')
@@ -85,7 +88,7 @@ class Schedules:
             "catch_up": cron.catch_up,
             "overlap": cron.overlap,
         }
-        await self._steer(id, "SchedulePut", {"function": made.id, "schedule": spec})
+        await self._steer(id, "SchedulePut", {"function": function_id, "schedule": spec})
 
     async def pause(self, id: str, *, reason: str = "") -> None:  # noqa: A002
         """Lets a schedule tick no more until `resume`; also one that code declares. Its runs go on."""

@@ -1,0 +1,71 @@
+"""`perdure runs rerun`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from perdure.cli.commands import Command
+from perdure.cli.options import JsonOption, LogOption, RunArgument
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(cls=Command)(rerun)
+
+
+def rerun(
+    run: RunArgument,
+    log: LogOption = None,
+    from_step: Annotated[
+        str | None,
+        typer.Option(
+            "--from-step",
+            metavar="STEP",
+            show_default=False,
+            help="Take over how all ended that came before this step, as `perdure runs show` names it.",
+        ),
+    ] = None,
+    id: Annotated[  # noqa: A002
+        str | None,
+        typer.Option("--id", metavar="ID", show_default=False, help="With one id, it is started once."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Start a run once more: a new run of its function, with the same event and tags, by the code of now.
+
+    With --from-step what came before that step is not done again: its outcomes are used. That step, and all that comes
+    after it, is done. The other run stays as it is.
+
+    [dim]Examples:[/]  perdure runs rerun 3-k3x9ab   ·   perdure runs rerun 3-k3x9ab --from-step charge
+    """
+    before, function, new = asyncio.run(_rerun(run, log, from_step, id))
+    if json:
+        from perdure.cli.shapes import dumped
+
+        typer.echo(dumped({"id": new, "function": function, "repeats": before, "from_step": from_step}))
+        return
+    from perdure.cli.wording import short_id
+
+    since = "from its beginning" if from_step is None else f"from step {from_step!r}"
+    typer.echo(f"started run {new} of {function}: {before} again, {since}; perdure runs show {short_id(new)}")
+
+
+async def _rerun(text: str, log: str | None, from_step: str | None, id: str | None) -> tuple[str, str, str]:  # noqa: A002
+    """The id of the run that is meant, its function, and the id of the new run."""
+    from perdure.authoring.registry import Registry
+    from perdure.cli.history import find_run
+    from perdure.cli.places import connected
+    from perdure.core.limits import DEFAULT_LIMITS
+    from perdure.engine.clock import SystemClock
+    from perdure.index.reader import JournalReader
+    from perdure.steering.runs import Runs
+
+    async with connected(log) as connections:
+        reader = JournalReader((await connections.get()).log)
+        await reader.read()
+        run = find_run(reader, text)
+        runs = Runs(lambda: connections, Registry(), SystemClock().now, DEFAULT_LIMITS)
+        return run.id, run.function, (await runs.rerun(run.id, from_step=from_step, id=id)).run_id
