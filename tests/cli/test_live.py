@@ -15,6 +15,7 @@ import pytest
 
 import perdure.cli
 from perdure.app import App
+from perdure.authoring.cron import Cron
 from perdure.authoring.limits import RateLimit
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer
@@ -134,6 +135,31 @@ def test_a_start_that_flow_control_drops() -> None:
 
     assert lines_of(app, drive)[2:] == [
         'hear  RUN  skipped a run has started within 60 s (rate_limit) · by shop/closed {"by":"ann"}'
+    ]
+    assert lines_of(app, drive, brief=True) == []
+
+
+def test_an_event_that_starts_nothing_although_it_should() -> None:
+    app = App("shop")
+
+    @app.function(on="shop/opened", if_=lambda event: event.data["cents"] > 3)
+    async def hear(ctx: Ctx) -> str:
+        return ctx.event.name
+
+    @app.function(on=Cron("0 * * * *", overlap="skip"))
+    async def tidy(ctx: Context[Any]) -> None:
+        await ctx.step.sleep("work", "90m")
+
+    async def drive(env: Environment) -> None:
+        await env.send("shop/opened", {}, id="odd")
+        await env.send("shop/opened", {"cents": 1}, id="cheap")
+        await env.advance("2h")
+
+    lines = lines_of(app, drive)
+    assert lines[0].startswith("hear  odd  skipped if_ failed: ")
+    assert lines[0].endswith(" raised KeyError: 'cents'")
+    assert [line for line in lines[1:] if "skipped" in line] == [
+        "tidy  tidy 0 * * * *@2026-01-01T02:00:00Z  skipped the run of the tick before goes on"
     ]
     assert lines_of(app, drive, brief=True) == []
 

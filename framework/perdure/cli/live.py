@@ -106,6 +106,10 @@ class LiveLog(Observer):
             shown = self.reading.run(run)
             self._line(run, self._now(), "skipped", "dim", f"{shown.reason} · {started_by(shown)}")
 
+    def passed_over(self, event: str, function: str, reason: str) -> None:
+        if not self._brief:
+            self._write(self._now(), function, event, "", "skipped", "dim", reason)
+
     def attempt(self, run: Run, key: str, number: int) -> None:
         if len(self._running) < RUNNING_MAX:
             began = Running(number, self._now(), run.function)

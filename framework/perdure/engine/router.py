@@ -166,7 +166,7 @@ class Router:
                 f"partition {number} holds events back behind one that it has no room to keep", error
             )
 
-    def _read(self, _fact: Fact, void: str | None) -> None:
+    def _read(self, fact: Fact, void: str | None) -> None:
         count, self._in_flight = self._in_flight, 0
         self._begin_routing(0)
         if not self._ahead:  # closed meanwhile
@@ -174,6 +174,7 @@ class Router:
         if void is None:  # else it was decided under an older config: once more
             for _ in range(count):
                 self._ahead.popleft()
+            self._life.services.observers.passed_over(fact.body["skipped"])
         if self._paused and self._buffered() <= self._life.services.limits.events_buffered_max // 2:
             self._paused = False
             self._life.services.resume(Topic.EVENTS, self._life.state.number)

@@ -9,6 +9,7 @@ from typing import Any
 from perdure.authoring.calendar import calendar
 from perdure.core import routing
 from perdure.core.decide import schedules as decide
+from perdure.core.facts import Fact
 from perdure.engine.clock import Alarm
 from perdure.engine.life import Life
 from perdure.errors import UsageError
@@ -139,15 +140,17 @@ class Schedules:
         body = decide.tick(life.state, spec, function, due, now, more=more, app=life.services.app)
         if body is None:
             return
-        while not life.append("Ticked", body, lambda _fact, void: self._read(schedule, void)):
+        while not life.append("Ticked", body, lambda fact, void: self._read(schedule, fact, void)):
             # So many runs do not fit a record: the rest is decided on in the next one.
             due = due[: max(len(due) // 2, 1)]
             body = decide.tick(life.state, spec, function, due, now, more=more, app=life.services.app)
             assert body is not None
         self._in_flight.add(schedule)
 
-    def _read(self, schedule: str, void: str | None) -> None:
+    def _read(self, schedule: str, fact: Fact, void: str | None) -> None:
         self._in_flight.discard(schedule)
+        if void is None:
+            self._life.services.observers.passed_over(fact.body["skipped"])
         if void is not None and schedule in self._specs and self._life.acting:
             self._plan(schedule)  # the config changed meanwhile
             self._set_alarm()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,6 +33,9 @@ class Observer(Protocol):
 
     def skipped(self, run: Run) -> None:
         """Flow control has dropped the start of a run; `run.reason` says why."""
+
+    def passed_over(self, event: str, function: str, reason: str) -> None:
+        """An event, or a tick, of this id starts no run of a function."""
 
     def attempt(self, run: Run, key: str, number: int) -> None:
         """An attempt of a step starts."""
@@ -101,6 +104,11 @@ class Observers:
     def skipped(self, run: Run) -> None:
         for observer in self._observers:
             observer.skipped(run)
+
+    def passed_over(self, skips: Sequence[Mapping[str, str]]) -> None:
+        for skip in skips:
+            for observer in self._observers:
+                observer.passed_over(skip["event"], skip["function"], skip["reason"])
 
     def attempt(self, run: Run, key: str, number: int) -> None:
         for observer in self._observers:
