@@ -166,6 +166,25 @@ def test_an_event_id_counts_once_a_day_however_many_others_there_are():
     assert len(j.state.runs) == 51
 
 
+def test_what_an_event_said_is_remembered_as_long_as_its_id_as_it_is():
+    j = led(event_ids_max=5)
+    for n in range(50):
+        arrive(j, n, f"e{n}", "user/created", b'{"a": 1, "b": [2]}')
+    assert j.state.event_digests.keys() == j.state.event_ids.keys()
+
+    def skipped(id: str, data: bytes) -> list[str]:  # noqa: A002
+        entry = Incoming(j.state.next, j.ts + 1, event("user/created", id, data))
+        return [skip["reason"] for skip in ingest.ingest(j.state, [entry])["skipped"]]
+
+    assert skipped("e49", b'{"b":[2],"a":1}') == [ingest.REPEATED], "the same, spelled otherwise"
+    assert skipped("e49", b'{"b":[2],"a":2}') == [ingest.CONFLICT]
+    assert skipped("e0", b'{"b":[2],"a":2}') == [ingest.REPEATED], "of so old an id nobody can tell"
+    assert from_snapshot(j, len(j.entries)).event_digests == j.state.event_digests
+    one, other = event("user/created", "x", b'{"a":1}'), event("user/created", "x", b'{"a":2}')
+    batch = [Incoming(j.state.next, j.ts + 1, one), Incoming(j.state.next + 1, j.ts + 1, other)]
+    assert [skip["reason"] for skip in ingest.ingest(j.state, batch)["skipped"]] == [ingest.CONFLICT]
+
+
 def test_an_id_that_a_client_made_up_counts_once_for_some_minutes_however_many_others_there_are():
     j = led(event_ids_max=5)
     for n in range(50):

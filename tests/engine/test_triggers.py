@@ -9,6 +9,7 @@ import pytest
 
 from perdure import App, Context, Event, Trigger
 from perdure.authoring.events import Received
+from perdure.core.decide.ingest import CONFLICT, REPEATED
 from perdure.core.facts import read_fact
 from perdure.engine.triggering import Triggering
 from perdure.logs.contract import Topic
@@ -91,6 +92,44 @@ async def test_a_repeated_id_is_asked_once() -> None:
         assert len(await env.send(paid, id="p-1")) == 1
         assert len(await env.send(paid, id="p-1")) == 1, "the same run"
         assert ("thank", "an event of this id was routed before") in await skips(env)
+
+
+async def test_a_repeated_id_that_says_something_else_is_reported() -> None:
+    async with environment(conditional()) as env:
+        paid = Paid(order="1", cents=500, plan="premium")
+        assert len(await env.send(paid, id="p-1")) == 1
+        assert len(await env.send(Paid(order="1", cents=900, plan="premium"), id="p-1")) == 1, "the same run"
+        await env.send(
+            {"name": "payment/unheard-of", "data": {"vat": {"rate": 0.2}}, "id": "p-1", "key": "1"}
+        )
+        await env.send(paid, id="p-1")
+        assert [(f, r) for f, r in await skips(env) if "this id" in r] == [
+            ("thank", CONFLICT),
+            ("tax", CONFLICT),
+            ("thank", REPEATED),
+        ]
+        await env.crash_worker()
+        await env.start_worker()
+        await env.send(Paid(order="1", cents=901, plan="premium"), id="p-1")
+        assert (await skips(env))[-1] == ("thank", CONFLICT), "its successor knows what it said"
+
+
+async def test_a_repeat_for_a_wait_that_says_something_else_is_reported() -> None:
+    a = app()
+
+    @a.function(on="begin")
+    async def waits(ctx: Context) -> Any:
+        got = await ctx.step.wait_for_event("paid", "paid", timeout="1d")
+        return None if got is None else got.data
+
+    async with environment(a) as env:
+        (run,) = await env.send("begin", {})
+        await env.send("paid", {"n": 1}, id="p-1")
+        assert run.result == {"n": 1}
+        await env.send("paid", {"n": 1}, id="p-1")
+        assert await skips(env) == []
+        await env.send("paid", {"n": 2}, id="p-1")
+        assert await skips(env) == [("", CONFLICT)]
 
 
 async def test_events_wait_where_the_code_of_a_predicate_is_missing() -> None:

@@ -230,6 +230,7 @@ INGEST: Body = {
     "skipped": [{"event": "evt-0", "function": "f", "reason": "an event of this id was routed before"}],
     "origins": [{"origin": "1p4", "seq": 9}],
     "lost": 1,
+    "digests": [b"", b"\x00\x01said..."],
 }
 OUTCOMES: list[tuple[str, Body]] = [
     ("perdure.ChildDone", {"result": b"7"}),
@@ -290,7 +291,7 @@ def samples() -> Samples:
         "Claim": ("Claim", "a worker claims a partition", {"epoch": 7, "worker": "host-1"}),
         "Commit.2": ("Commit", "a commit with every op, and acks", _every_op()),
         "Commit.children.2": ("Commit", "every outcome of a child", _every_outcome()),
-        "Ingest": ("Ingest", "a batch of events, routed", INGEST),
+        "Ingest.2": ("Ingest", "a batch of events, routed", INGEST),
         "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
         "Config.5": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
@@ -314,7 +315,7 @@ def samples() -> Samples:
             {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
         ),
         "DeadLetter": ("DeadLetter", "what could not be read", LETTER),
-        "Snapshot.9": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.10": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
         "PackedState.7": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }

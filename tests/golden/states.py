@@ -50,6 +50,7 @@ PARTITION: Body = {
     "origins": [{"name": "1p4", "seq": 9}],
     "delayed": [{"offset": 13, "time": T, "event": PLAIN_EVENT}],
     "event_ids": [{"name": "evt-1", "time": T}],
+    "event_digests": {"evt-1": b"8 bytes."},
     "ended": [{"name": "gone", "time": T}],
     "armed": [{"name": "payment/done", "path": "data.id", "since": T}],
     "scans": [

@@ -14,6 +14,9 @@ from perdure import (
     Trigger,
     UsageError,
 )
+from perdure.core.decide.ingest import CONFLICT, REPEATED
+from perdure.core.ops import EventData
+from perdure.core.repeats import digest
 from perdure.errors import RunFailed
 from perdure.logs.contract import Topic
 from perdure.payloads.settings import Payloads
@@ -21,6 +24,7 @@ from perdure.testing import Environment, crash_everywhere, environment
 from tests.payloads.shop import (
     SEALED,
     SECRET,
+    Ordered,
     everything,
     sized,
     sized_run,
@@ -96,6 +100,19 @@ async def test_events_of_other_producers_are_sealed_when_they_are_taken_in() -> 
         ]
         journal = await everything(env)
         assert journal.count(SECRET.encode()) == 1  # as its producer wrote it
+
+
+async def test_a_repeat_that_says_something_else_is_told_though_its_digest_is_sealed() -> None:
+    app = whole_app()
+    async with environment(app) as env:
+        for number in (1, 1, 2):
+            await env.send(Ordered(word="once", number=number), id="o-1", key="o")
+        reasons = [skip.reason for skip in await app.runs.skipped()]
+        assert sorted(reasons) == sorted([REPEATED, CONFLICT])
+        event: EventData = {**env.runs("order")[0].event, "data": b'{"word":"once","number":1}'}
+        said = digest(event)
+        assert said not in await everything(env)
+        assert said.hex().encode() not in await everything(env)
 
 
 async def test_a_request_and_its_answer() -> None:

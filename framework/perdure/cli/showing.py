@@ -280,5 +280,5 @@ def show_skipped(found: Sequence[Skip], now: int) -> None:
     """Starts that did not happen."""
     made = table("WHEN", "EVENT", "FUNCTION", "WHY")
     for skip in found:
-        made.add_row(moment(skip.time, now), skip.event, skip.function, skip.reason)
+        made.add_row(moment(skip.time, now), skip.event, skip.function or "-", skip.reason)
     printed(console(), made)

@@ -299,6 +299,7 @@ def partition_body(state: PartitionState) -> Body:
         "origins": _counters(state.origins),
         "delayed": list(state.delayed.values()),
         "event_ids": known,
+        "event_digests": state.event_digests.copy(),
         "ended": [{"name": run, "time": time} for time, run in state.ended],
         "armed": _armed(state.armed),
         "announced": _armed(state.announced),
@@ -352,6 +353,7 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
         (state.made_ids if known["name"].startswith(GENERATED) else state.event_ids)[known["name"]] = known[
             "time"
         ]
+    state.event_digests = body["event_digests"]
     state.ended = deque((ended["time"], ended["name"]) for ended in body["ended"])
     state.armed = {(a["name"], a["path"]): a["since"] for a in body["armed"]}
     state.announced = {(a["name"], a["path"]): a["since"] for a in body["announced"]}

@@ -128,6 +128,8 @@ class PartitionState:
     """Ids given by users, and when each was routed; the oldest first."""
     made_ids: dict[str, int] = field(default_factory=dict[str, int])
     """The same for ids that clients made up; these are kept for minutes only."""
+    event_digests: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """What the events of `event_ids` say, as digests; of some it is not known."""
     ended: deque[tuple[int, str]] = field(default_factory=deque[tuple[int, str]])
     ended_bytes: int = 0
     """What the ended runs take in memory, about."""

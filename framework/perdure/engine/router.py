@@ -15,6 +15,7 @@ from perdure.engine.arriving import Arrivals, incoming
 from perdure.engine.life import Life
 from perdure.errors import LogError, PayloadError, UsageError
 from perdure.logs.contract import Entry, Topic
+from perdure.payloads.digests import digests_of
 from perdure.payloads.records import Opener
 
 DUE_EVENTS_MAX = 512
@@ -105,9 +106,10 @@ class Router:
         if matching is None:
             return
         services = self._life.services
+        digests = digests_of(services.vault)
         while True:
             self._in_flight = len(batch)
-            body = decide.ingest(state, batch, services.app, services.log.generations, matching)
+            body = decide.ingest(state, batch, services.app, services.log.generations, matching, digests)
             self._begin_routing(len(body["starts"]))
             if self._life.append("Ingest", body, self._read):
                 break

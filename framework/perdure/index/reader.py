@@ -31,6 +31,7 @@ class Skip:
     event: str
     """The id of the event; of a tick, its schedule and time."""
     function: str
+    """Empty for an event that starts none, and is told of since its id was that of another one."""
     reason: str
     time: int
     """When that was decided (µs since the epoch)."""

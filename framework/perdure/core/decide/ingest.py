@@ -10,11 +10,15 @@ from perdure.core import paths, routing
 from perdure.core.fold import aging
 from perdure.core.matching import Matching
 from perdure.core.ops import EventData
+from perdure.core.repeats import Digests
 from perdure.core.state import PartitionState, Scan
 from perdure.errors import EncodingError
 
 Body = dict[str, Any]
 Open = Callable[[EventData], EventData]
+REPEATED = "an event of this id was routed before"
+CONFLICT = "an event of this id that says something else was routed before; this one needs an id of its own"
+_PLAIN = Digests()
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ def ingest(
     app: str = "",
     generations: Sequence[int] = (),
     matching: Matching | None = None,
+    digests: Digests = _PLAIN,
 ) -> Body:
     """The `Ingest` record that routes a batch under the partition's config. Batches are contiguous and not empty.
 
@@ -46,10 +51,10 @@ def ingest(
     but names and equalities.
 
     Apps that share events get runs of different ids for one event (A12). `generations`: of the journal's partitions,
-    over which runs are spread; none are as the first alone.
+    over which runs are spread; none are as the first alone. `digests` tell a repeat from another event under its id.
     """
     matching = matching or Matching(state.config["functions"])
-    routing_ = _Routing(state, app, generations or (state.partitions,), matching)
+    routing_ = _Routing(state, app, generations or (state.partitions,), matching, digests)
     for entry in batch:
         routing_.take(entry)
     return routing_.body(batch)
@@ -59,10 +64,16 @@ class _Routing:
     """The record in the making."""
 
     def __init__(
-        self, state: PartitionState, app: str, generations: Sequence[int], matching: Matching
+        self,
+        state: PartitionState,
+        app: str,
+        generations: Sequence[int],
+        matching: Matching,
+        digests: Digests,
     ) -> None:
         self._state = state
         self._matching = matching
+        self._digests = digests
         self._app = app
         self._generations = generations
         self._events: list[Body] = []
@@ -71,7 +82,7 @@ class _Routing:
         self._delayed: list[int] = []
         self._skipped: list[Body] = []
         self._origins: dict[str, int] = {}
-        self._ids: set[str] = set()
+        self._ids: dict[str, bytes] = {}
         self._lost = 0
 
     def take(self, entry: Incoming) -> None:
@@ -90,14 +101,14 @@ class _Routing:
         if not (functions or pairings or delayed or matched.failed):
             return
         if event["id"] in self._ids or aging.is_known(state, event["id"], entry.ts):
-            reason = "an event of this id was routed before"
-            self._skipped += [{"event": event["id"], "function": f, "reason": reason} for f in functions]
+            self._repeated(entry, event["id"], functions)
             return
         self._skipped += [
             {"event": event["id"], "function": function, "reason": reason}
             for function, reason in matched.failed
         ]
-        self._ids.add(event["id"])
+        # Of the engine's own, the channel drops what is sent again.
+        self._ids[event["id"]] = b"" if entry.channel is not None else self._digests.of(seen)
         index = len(self._events)
         self._events.append({"offset": entry.offset, "time": entry.ts, "event": event})
         paused = state.config.get("paused", ())
@@ -114,6 +125,14 @@ class _Routing:
         self._pairings += [{"event": index, "path": path, "value": value} for path, value in pairings]
         if delayed:
             self._delayed.append(index)
+
+    def _repeated(self, entry: Incoming, event_id: str, functions: Sequence[str]) -> None:
+        seen = entry.plain or entry.event
+        recorded = self._ids.get(event_id) or self._state.event_digests.get(event_id, b"")
+        reason = REPEATED
+        if seen is not None and entry.channel is None and not self._digests.fits(recorded, seen):
+            reason, functions = CONFLICT, functions or ("",)  # which is told although it starts nothing
+        self._skipped += [{"event": event_id, "function": f, "reason": reason} for f in functions]
 
     def _advance(self, origin: str, seq: int) -> bool:
         # Older ones were routed; newer ones come again, after those that were lost on the way (A1).
@@ -137,6 +156,7 @@ class _Routing:
             "skipped": self._skipped,
             "origins": [{"origin": o, "seq": s} for o, s in self._origins.items()],
             "lost": self._lost,
+            "digests": list(self._ids.values()) if any(self._ids.values()) else [],
         }
 
 

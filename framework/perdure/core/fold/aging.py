@@ -16,9 +16,13 @@ MADE_PART = 10
 """Ids that clients made up are remembered for minutes, so a tenth of the room for others does."""
 
 
-def remember(state: PartitionState, event_id: str, time: int) -> None:
-    """Notes that an event of this id was routed."""
+def remember(state: PartitionState, event_id: str, time: int, digest: bytes = b"") -> None:
+    """Notes that an event of this id was routed, and what it said."""
     (state.made_ids if event_id.startswith(GENERATED) else state.event_ids)[event_id] = time
+    if digest:
+        state.event_digests[event_id] = digest
+    elif state.event_digests:
+        state.event_digests.pop(event_id, None)
 
 
 def is_known(state: PartitionState, event_id: str, time: int) -> bool:
@@ -135,6 +139,7 @@ def _event_ids(state: PartitionState) -> None:
                 return
             state.old_event_ids.add(oldest, time, limits.old_event_ids_max)
         del known[oldest]
+        state.event_digests.pop(oldest, None)
 
 
 def _made_ids(state: PartitionState) -> None:

@@ -94,13 +94,18 @@ def _ingest(state: PartitionState, fact: Fact) -> str | None:
         return "ingest under other match paths"
     events: list[Body] = body["events"]
     named = [*(start["event"] for start in body["starts"]), *body["delayed"]]
-    if body["to"] <= body["from"] or not _all_known(named, body["correlates"], len(events)):
+    digests: list[bytes] = body["digests"] or [b""] * len(events)
+    if (
+        len(digests) != len(events)
+        or body["to"] <= body["from"]
+        or not _all_known(named, body["correlates"], len(events))
+    ):
         return "ingest that contradicts itself"
     state.next = body["to"]
     for origin in body["origins"]:
         state.origins[origin["origin"]] = origin["seq"]
-    for entry in events:
-        aging.remember(state, entry["event"]["id"], fact.ts)
+    for entry, digest in zip(events, digests, strict=True):
+        aging.remember(state, entry["event"]["id"], fact.ts, digest)
     home = f"{state.origin}-"
     for start in body["starts"]:
         started: Body = events[int(start["event"])]
