@@ -94,8 +94,8 @@ class Runs:
     ) -> Sequence[Skip]:
         """Starts that did not happen, and why, the newest first: an event or a tick that was to start a function.
 
-        An event under the id of another one, which says something else, is here even if it starts nothing; `function` is
-        empty then.
+        An event under the id of another one, which says something else, is here even if it starts nothing;
+        `function` is empty then.
 
         As far back as the log is kept, and of each partition the last 10,000. Those that flow control has dropped are
         runs, too, with the status `skipped`, and are known for 24 h.
