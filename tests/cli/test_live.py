@@ -16,7 +16,7 @@ import pytest
 import perdure.cli
 from perdure.app import App
 from perdure.authoring.cron import Cron
-from perdure.authoring.limits import RateLimit
+from perdure.authoring.limits import Concurrency, RateLimit
 from perdure.cli.live import LiveLog
 from perdure.cli.printing import Printer
 from perdure.cli.wording import duration, error_line, failing_line
@@ -137,6 +137,21 @@ def test_a_start_that_flow_control_drops() -> None:
         'hear  RUN  skipped a run has started within 60 s (rate_limit) · by shop/closed {"by":"ann"}'
     ]
     assert lines_of(app, drive, brief=True) == []
+
+
+def test_a_start_without_the_key_of_its_limit() -> None:
+    app = App("shop")
+
+    @app.function(on="job", concurrency=Concurrency(1, key="event.data.tenant"))
+    async def job(ctx: Ctx) -> None: ...
+
+    async def drive(env: Environment) -> None:
+        await env.send("job", {})
+
+    for brief in (False, True):
+        (line,) = lines_of(app, drive, brief=brief)
+        assert line.startswith("job  RUN  failed before it began: function 'job': Concurrency(key=")
+        assert line.endswith(" · by job")
 
 
 def test_an_event_that_starts_nothing_although_it_should() -> None:

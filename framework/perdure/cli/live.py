@@ -101,9 +101,12 @@ class LiveLog(Observer):
                 step = shown_step(body["key"]) if "key" in body else ""
                 self._line(run, seen, verb, style, rest, step)
 
-    def skipped(self, run: Run) -> None:
-        if not self._brief:
-            shown = self.reading.run(run)
+    def never_began(self, run: Run) -> None:
+        shown = self.reading.run(run)
+        if shown.error is not None:
+            said = cut_middle(shown.error["message"], DETAIL_WIDTH)
+            self._line(run, self._now(), "failed", "red", f"before it began: {said} · {started_by(shown)}")
+        elif not self._brief:
             self._line(run, self._now(), "skipped", "dim", f"{shown.reason} · {started_by(shown)}")
 
     def passed_over(self, event: str, function: str, reason: str) -> None:

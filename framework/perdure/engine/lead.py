@@ -133,8 +133,10 @@ class Lead:
 
     def _ended(self, run_id: str) -> None:
         run = self.life.state.runs.get(run_id)
-        if run is not None and run.status == "skipped":  # it had no body that could tell of its end
-            self.life.services.observers.skipped(run)
+        if (
+            run is not None and run.status in ("skipped", "failed") and not run.ops
+        ):  # no commit tells of its end
+            self.life.services.observers.never_began(run)
         self.residents.ended(run_id)
         self.life.replies.ended(run_id)
         self.schedules.ended(run_id)

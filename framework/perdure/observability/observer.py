@@ -31,8 +31,8 @@ class Observer(Protocol):
     def accepted(self, run: Run, ops: Sequence[Op], seen: int) -> None:
         """A commit of the run counts; `run` is the state after it, `seen` the time (µs) by the owner's clock."""
 
-    def skipped(self, run: Run) -> None:
-        """Flow control has dropped the start of a run; `run.reason` says why."""
+    def never_began(self, run: Run) -> None:
+        """Flow control has dropped the start of a run (`run.reason`), or could not tell (`run.error`)."""
 
     def passed_over(self, event: str, function: str, reason: str) -> None:
         """An event, or a tick, of this id starts no run of a function."""
@@ -101,9 +101,9 @@ class Observers:
         for observer in self._observers:
             observer.accepted(run, ops, seen)
 
-    def skipped(self, run: Run) -> None:
+    def never_began(self, run: Run) -> None:
         for observer in self._observers:
-            observer.skipped(run)
+            observer.never_began(run)
 
     def passed_over(self, skips: Sequence[Mapping[str, str]]) -> None:
         for skip in skips:
