@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from examples.scenes import OF_THE_MOMENT, SCENES, main, reindex
-from perdure import Event
+from examples.scenes import OF_THE_MOMENT, SCENES, approval, fan_in, main, reindex, saga
+from perdure import Event, RunFailed
 from perdure.authoring.events import event_name
 from perdure.testing import Environment, crash_everywhere, environment
 
@@ -63,6 +63,37 @@ async def test_what_its_docstring_tells_to_type_starts_it(name: str) -> None:
                 assert env.runs()
         await env.advance("2m")
         assert env.runs()
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERDURE_LOG", f"sqlite:///{tmp_path}/log.db")
+
+
+@pytest.mark.asyncio
+async def test_a_saga_on_a_file_in_real_time(file: None) -> None:
+    async with saga.app.worker():
+        trip = await saga.app.start(saga.book_trip, saga.TripRequested(trip="t2", city="Atlantis"))
+        with pytest.raises(RunFailed, match="there is no hotel in Atlantis"):
+            await trip.result(timeout="30s")
+    await saga.app.close()
+
+
+@pytest.mark.asyncio
+async def test_a_fan_in_on_a_file_in_real_time(file: None) -> None:
+    async with fan_in.app.worker():
+        job = await fan_in.app.start(fan_in.count_all, fan_in.Begun(job="j", texts=["one two", "three"]))
+        assert await job.result(timeout="30s") == 3
+    await fan_in.app.close()
+
+
+@pytest.mark.asyncio
+async def test_an_approval_on_a_file_in_real_time(file: None) -> None:
+    async with approval.app.worker():
+        run = await approval.app.start(approval.approve, approval.ExpenseFiled(by="ada", cents=9))
+        assert await run.request("decide", {"by": "bob", "approved": True}, timeout="30s") == "recorded"
+        assert await run.result(timeout="30s") == approval.Decision(by="bob", approved=True)
+    await approval.app.close()
 
 
 @pytest.mark.parametrize("name", EVERY)
