@@ -69,7 +69,7 @@ async def send(app: App, name: str, n: int) -> None:
         ledger.write("accepted", {"id": f"{run_id} signal", "name": name, "n": n})
 
 
-def _killing(folder: str) -> Any:
+def killer_of(folder: str) -> Any:
     """How a process on this log is killed or paused from within."""
     if not (Path(folder) / "kafka").exists():
         return killing
@@ -90,7 +90,7 @@ def whole(
 ) -> int:
     """A service's whole life: sends, works until all has ended, leaves. Killed after its n-th durable write."""
     if kill_at is not None:
-        _killing(folder).kill_after_write(kill_at, heard=heard)
+        killer_of(folder).kill_after_write(kill_at, heard=heard)
     return asyncio.run(_whole(folder, items, options))
 
 
@@ -133,7 +133,7 @@ def work(
         deploying.PATIENCE_US, deploying.PERIOD_US = int(patience_s * 1e6), int(patience_s * 0.5e6)
         deploying.ANSWER_US = int(patience_s * 0.1e6)
     if zombie:
-        service.on_pause = _killing(folder).Zombie().pause
+        service.on_pause = killer_of(folder).Zombie().pause
     if disk_s:
         killing.slow_disk(disk_s)
     start, drain = Engine.start, Engine.drain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
 from tests.crash.processes import Child, Place
-from tests.crash.scenarios import SCENARIOS
+from tests.crash.scenarios import SCENARIOS, End
 
 KILLED = -9
 N = 5
@@ -25,6 +26,8 @@ Items = list[tuple[str, int]]
 class Death:
     """A life that ends after its n-th write, and the lives that follow until one comes to its end."""
 
+    life = "whole"
+
     def __init__(
         self, make: MakePlace, items: Items, *kill_at: int, heard: bool, partitions: int = 2
     ) -> None:
@@ -38,8 +41,8 @@ class Death:
 
     def _start(self) -> Child:
         if not self._left:
-            return self.place.start("whole")
-        return self.place.start("whole", kill_at=self._left.pop(0), heard=self._heard)
+            return self.place.start(self.life)
+        return self.place.start(self.life, kill_at=self._left.pop(0), heard=self._heard)
 
     def live_on(self) -> None:
         """Until a life is whole."""
@@ -53,11 +56,16 @@ class Death:
         lines = ledger.read(self.place.folder)
         try:
             story = verdict.read(self.place.folder)
-            verdict.check(story, lines, ends_of(self.items), kills=self.kills)
+            verdict.check(story, lines, self.wanted(story), kills=self.kills)
         except AssertionError as error:
             what = f"killed after write {self.kill_at} of {self.items}, heard={self._heard}"
             raise AssertionError(f"{what}:\n{error}\n{self._child.errors()}") from None
         return verdict.reruns(lines)
+
+    def wanted(self, story: verdict.Story) -> Counter[End]:
+        """How all runs must end. Raises AssertionError when there is more that is not as it should be."""
+        del story
+        return ends_of(self.items)
 
 
 @pytest.mark.parametrize("heard", [False, True], ids=["before-the-engine-hears", "after-it-was-read-back"])

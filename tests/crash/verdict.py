@@ -46,6 +46,8 @@ class Story:
     """When each step had its outcome, by the life of its run (`Run.seed`) and its key."""
     done: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """The steps that were completed, alike."""
+    reused: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """What runs took over from those that they repeat: not theirs to do."""
     lives: Counter[str] = field(default_factory=Counter[str])
     """How often runs have begun anew."""
     """When the outcome of a step, timer, wait or child was recorded (µs), by run and key."""
@@ -74,6 +76,9 @@ class Story:
         void = fold(state, fact)
         state.effects.clear()
         self.records.append(Record(partition, fact, void))
+        if void is None and fact.kind == "Command":
+            _, body = fact.body["body"]
+            self.reused |= {(fact.body["run"], reused["key"]) for reused in body.get("reuse", ())}
         if void is None and fact.kind == "Commit":
             for change in fact.body["changes"]:
                 for name, body in change["ops"]:
@@ -170,8 +175,8 @@ def check(
 
 
 def _twice_started(story: Story) -> list[str]:
-    started = Counter((run.event["id"], run.function) for run in story.runs())
-    return [f"event {e} started {f} {count} times" for (e, f), count in started.items() if count > 1]
+    started = Counter((run.event["id"], run.function, run.repeats) for run in story.runs())
+    return [f"event {e} started {f} {count} times" for (e, f, _), count in started.items() if count > 1]
 
 
 def _executions(
@@ -198,8 +203,13 @@ def _executions(
         for attempt, count in Counter(line.attempt for line in begins).items():
             if kills is not None and count > 1 + kills:
                 faults.append(f"attempt {attempt} of {key} was executed {count} times after {kills} kills")
+    for run, key in story.reused:
+        if by_key[ids.idempotency_key(run, key, "crash")]:
+            faults.append(f"{key} of run {run} was taken over, and executed again")
     for run, key in story.done:
-        if not any(line.what == "end" for line in by_key[ids.idempotency_key(run, key, "crash")]):
+        if (run, key) not in story.reused and not any(
+            line.what == "end" for line in by_key[ids.idempotency_key(run, key, "crash")]
+        ):
             faults.append(f"{key} of run {run} is recorded as done and never was")
     return faults
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perdure import App, Context, RunNotFound, StepError, SyncContext, UsageError
+from perdure import App, Context, PayloadTooLarge, RunNotFound, StepError, SyncContext, UsageError
 from perdure.testing import Environment, environment
 from tests.engine.going_on import app
 
@@ -232,3 +232,35 @@ async def test_what_cannot_be_rerun() -> None:
             UsageError, match="has not come to a step 'chrage'; its steps are reserve, think, tell"
         ):
             await a.runs.rerun(run.id, from_step="chrage")
+
+
+async def test_what_does_not_fit_a_record_says_from_where_it_can_be_rerun() -> None:
+    a = app()
+    broken = [True]
+
+    def large(n: int) -> str:
+        return str(n) * 100_000
+
+    def last() -> str:
+        if broken:
+            raise ValueError("not yet")
+        return "done"
+
+    @a.function(retries=0)
+    async def work(ctx: Context) -> str:
+        for n in range(12):
+            await ctx.step.run("large", large, n)
+        return await ctx.step.run("last", last)
+
+    async with environment(a) as env:
+        run = await env.start(work)
+        assert run.status == "failed"
+        broken.clear()
+        with pytest.raises(
+            PayloadTooLarge, match=f"what run {run.id} has before 'last' .* rerun it from an earlier step"
+        ):
+            await a.runs.rerun(run.id, from_step="last")
+        assert len(env.runs()) == 1
+        earlier = await a.runs.rerun(run.id, from_step="large:3")
+        await env.settle()
+        assert await earlier.result("5s") == "done"

@@ -15,7 +15,7 @@ from perdure.authoring.registry import Registry
 from perdure.authoring.sending import checked_tags
 from perdure.client.connections import Connections
 from perdure.client.handle import Handle, checked_reason
-from perdure.core import ids
+from perdure.core import codec, ids
 from perdure.core.durations import Duration, instant_us, to_us
 from perdure.core.limits import Limits
 from perdure.core.state import ENDED, Run, Status
@@ -30,6 +30,8 @@ __all__ = ["RunFilter", "Runs", "StatusFilter"]
 StatusFilter = Status | Literal["live", "ended"]
 """A status of runs, or `"live"` or `"ended"` for all that are of that kind."""
 COMMANDS_AT_ONCE = 200
+ENTRY_SLACK = 16 * 1024
+"""Of a record, beside the command in it."""
 LISTED = 100
 
 
@@ -138,14 +140,23 @@ class Runs:
         client = await self._connections().client()
         new = client.new_run_id() if id is None else ids.named_run(run.function, id)
         more = {"repeats": run_id, "reuse": reuse}
+        too_large = (
+            f"what run {run_id} has before {from_step!r} does not fit a record, which takes "
+            f"{self._limits.entry_bytes_max:,} bytes; rerun it from an earlier step"
+        )
+        # The bound of Kafka, on each log: what can be rerun does not depend on where it is.
+        if reuse:
+            value = codec.encode(
+                "StartRun", {"function": run.function, "event": run.event, "tags": run.tags, **more}
+            )
+            if len(value) > self._limits.entry_bytes_max - ENTRY_SLACK:
+                raise PayloadTooLarge(too_large)
         try:
             end = await client.start_run(new, run.function, run.event, run.tags, **more)
         except EntryTooLarge as error:
-            raise PayloadTooLarge(
-                f"what run {run_id} has before {from_step!r} does not fit a record; rerun it from an earlier step"
-            ) from error
-        codec = codec_of(Any, "the result") if function is None else function.codec
-        return Handle(new, self._connections().client, codec, self._limits, end)
+            raise PayloadTooLarge(too_large) from error
+        result = codec_of(Any, "the result") if function is None else function.codec
+        return Handle(new, self._connections().client, result, self._limits, end)
 
     async def cancel(
         self, *, reason: str = "", force: bool = False, **which: Unpack[RunFilter]
