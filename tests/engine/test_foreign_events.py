@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -31,6 +32,42 @@ async def test_json_of_a_foreign_producer_starts_runs_and_ends_waits() -> None:
         paid = {"specversion": "1.0", "type": "order/paid", "id": "p", "data": {"order": 7, "by": "bob"}}
         await append(env, Topic.EVENTS, 0, json.dumps(paid).encode())
         assert run.result == [{"order": 7}, run.view.event["id"], "bob"]
+
+
+async def test_a_foreign_event_of_the_future_is_delivered_then() -> None:
+    a = app()
+
+    @a.function(on="remind")
+    async def remind(ctx: Context) -> str:
+        return ctx.now().isoformat()
+
+    @a.function(on="begin")
+    async def waits(ctx: Context) -> str:
+        assert await ctx.step.wait_for_event("remind", "remind", timeout="2d") is not None
+        return ctx.now().isoformat()
+
+    async with environment(a, partitions=1) as env:
+        (waiting,) = await env.send("begin", {})
+        due = env.now() + timedelta(hours=5)
+        as_json = {"name": "remind", "ts": due.timestamp(), "data": {}}
+        await append(env, Topic.EVENTS, 0, json.dumps(as_json).encode())
+        await append(env, Topic.EVENTS, 0, b"{}", event=b"remind", ts=due.isoformat().encode())
+        cloud = {
+            "specversion": "1.0",
+            "type": "remind",
+            "id": "c",
+            "source": "s",
+            "time": due.isoformat(),
+            "data": {},
+        }
+        await append(env, Topic.EVENTS, 0, json.dumps(cloud).encode())
+        assert [run.status for run in env.runs("remind")] == ["scheduled"] * 3
+        await env.advance("4h59m")
+        assert [run.status for run in env.runs("remind")] == ["scheduled"] * 3
+        assert waiting.status == "running"
+        await env.advance("1m")
+        assert [run.result for run in env.runs("remind")] == [due.isoformat()] * 3
+        assert waiting.result == due.isoformat()
 
 
 async def test_the_same_entry_is_one_event_for_every_owner() -> None:

@@ -202,6 +202,7 @@ CONFIG: Body = {
     ],
     "limits": {"inbox_max": 1_000, "of another version": 7},
     "paused": {"f": "the bank is away"},
+    "encrypts": True,
 }
 TICKED: Body = {
     "schedule": "f 0 9 * * * Europe/Berlin",
@@ -294,7 +295,7 @@ def samples() -> Samples:
         "Ingest.2": ("Ingest", "a batch of events, routed", INGEST),
         "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
-        "Config.5": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
+        "Config.6": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
         "Admitted": ("Admitted", "the keys of two runs, and an event that has none", ADMITTED),
         "GatesDue": ("GatesDue", "a batch has waited for long enough", GATES_DUE),
         "FunctionPaused": ("FunctionPaused", "a function is paused", PAUSED),
@@ -315,7 +316,7 @@ def samples() -> Samples:
             {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
         ),
         "DeadLetter": ("DeadLetter", "what could not be read", LETTER),
-        "Snapshot.10": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.11": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
         "PackedState.7": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }

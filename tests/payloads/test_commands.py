@@ -48,6 +48,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
     async def fill() -> None:
         async with app.worker():
+            waiting = await app.start(talk, {"word": SECRET}, id="open")
             for word in ("good", "fail"):
                 run = await app.start(talk, {"word": SECRET}, id=word)
                 await run.signal("go", word)
@@ -57,6 +58,9 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
                     with pytest.raises(RunFailed, match=SECRET):
                         await run.result(timeout=30)
             await app.send("word", {"word": SECRET}, id="sent")
+            async with asyncio.timeout(30):
+                while await waiting.status() != "running":
+                    await asyncio.sleep(0.01)
         await app.close()
 
     asyncio.run(fill())
@@ -117,6 +121,28 @@ def test_commands_encrypt_what_they_send(log: str, tmp_path: Path) -> None:
         file.read_bytes() for file in tmp_path.glob("log.db*") if file.is_file()
     )
     assert '"typed-in"' in shown("events", "list", "--log", log)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("events", "send", "word", '{"word": "typed-in"}'), ("runs", "signal", "talk/", "go", '"typed-in"')],
+    ids=["events send", "runs signal"],
+)
+def test_commands_without_the_keys_refuse_to_send_clear_text(
+    log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    if args[1] == "signal":
+        runs = json.loads(shown("runs", "list", "--json", "--log", log))
+        args = (*args[:2], next(run["id"] for run in runs if run["id"].endswith("open")), *args[3:])
+    monkeypatch.delenv("PERDURE_PAYLOAD_KEYS")
+    done = CliRunner().invoke(commands, (*args, "--log", log))
+    assert done.exit_code == 2, done.output
+    assert "PERDURE_PAYLOAD_KEYS" in str(done.output) + str(done.exception)
+    assert b"typed-in" not in b"".join(
+        file.read_bytes() for file in tmp_path.glob("log.db*") if file.is_file()
+    )
+    monkeypatch.setenv("PERDURE_PAYLOAD_KEYS", KEYS)
+    shown(*args, "--log", log)
 
 
 def test_dev_shows_what_is_in_it(log: str, tmp_path: Path) -> None:

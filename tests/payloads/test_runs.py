@@ -10,7 +10,9 @@ import pytest
 from perdure import (
     App,
     CancelOn,
+    Concurrency,
     Context,
+    Idempotency,
     Trigger,
     UsageError,
 )
@@ -24,8 +26,10 @@ from perdure.testing import Environment, crash_everywhere, environment
 from tests.payloads.shop import (
     SEALED,
     SECRET,
+    SMALL,
     Ordered,
     everything,
+    large,
     sized,
     sized_run,
     whole,
@@ -179,6 +183,52 @@ async def test_large_results_survive_every_crash() -> None:
 
 
 # --- what hangs on the data of events -------------------------------------------------------------------------------
+
+
+async def test_keys_of_flow_control_are_read_from_sealed_events() -> None:
+    app = App("limited", payloads=SEALED)
+
+    @app.function(
+        on="go",
+        id="f",
+        concurrency=Concurrency(1, key="event.data.tenant", unit="run"),
+        idempotency=Idempotency("event.data.order"),
+    )
+    async def f(ctx: Context) -> str:
+        await ctx.step.sleep("work", "10s")
+        return ctx.event.data["tenant"]
+
+    async with environment(app) as env:
+        sent = [("s3cret-a", 1), ("s3cret-a", 2), ("s3cret-b", 3), ("s3cret-b", 3)]
+        await env.send([{"name": "go", "data": {"tenant": t, "order": o}} for t, o in sent])
+        assert sorted(run.status for run in env.runs("f")) == ["queued", "running", "running", "skipped"]
+        await env.advance("1m")
+        ended = [run.result for run in env.runs("f") if run.status == "completed"]
+        assert sorted(ended) == ["s3cret-a", "s3cret-a", "s3cret-b"]
+
+
+async def test_keys_of_flow_control_are_read_from_what_lies_in_the_store() -> None:
+    """A parent hands a large value to a child that is under a limit by what is in it."""
+    app = App("limited", payloads=SEALED, limits=SMALL)
+    at_once: list[int] = []
+
+    @app.function(on="go")
+    async def parent(ctx: Context) -> list[int]:
+        data = {"tenant": "s3cret-a", "text": large(5_000)}
+        children = [ctx.step.invoke(f"child-{n}", "child", data) for n in range(3)]
+        return await asyncio.gather(*children)
+
+    @app.function(concurrency=Concurrency(1, key="event.data.tenant", unit="run"))
+    async def child(ctx: Context) -> int:
+        at_once.append(sum(run.status == "running" for run in env.runs("child")))
+        await ctx.step.sleep("work", "10s")
+        return len(ctx.event.data["text"])
+
+    async with environment(app) as env:
+        (run,) = await env.send("go", {})
+        assert sorted(child.status for child in env.runs("child")) == ["queued", "queued", "running"]
+        await env.advance("1m")
+        assert run.result == [5_000] * 3
 
 
 async def test_what_looks_at_events_sees_their_data() -> None:

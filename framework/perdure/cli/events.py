@@ -146,7 +146,7 @@ async def _sent(
     from perdure.authoring.sending import to_event
     from perdure.cli.listening import unheard
     from perdure.cli.loading import load, place_of
-    from perdure.cli.places import client_of, opened, url_of, vault_at
+    from perdure.cli.places import client_of, opened, refuse_clear_text, url_of, vault_at
     from perdure.engine.clock import SystemClock
 
     loaded = None if place is None else load(place_of(place))
@@ -154,6 +154,7 @@ async def _sent(
     event = name if loaded is None else _typed(loaded, name, data)
     vault = vault_at(url) if loaded is None else loaded.connections(url).vault
     async with opened(url, make=True) as known, client_of(known, vault) as client:
+        await refuse_clear_text(known, vault)
         made = to_event(
             event,
             data if event is name else None,

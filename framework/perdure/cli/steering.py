@@ -75,7 +75,7 @@ async def _started(
     from perdure.authoring.names import INVOKED
     from perdure.cli.events import fitted
     from perdure.cli.loading import load, place_of
-    from perdure.cli.places import refuse_memory, url_of
+    from perdure.cli.places import refuse_clear_text, refuse_memory, url_of
 
     app = load(place_of(place))
     function = app.functions.resolve(function_id)
@@ -83,8 +83,11 @@ async def _started(
     refuse_memory(url)
     model = event_model(function, INVOKED)
     event = data if model is None else fitted(model, data, f"function {function_id!r}")
-    with app.borrowed(app.connections(url), app.clock):
+    connections = app.connections(url)
+    with app.borrowed(connections, app.clock):
         try:
+            connection = await connections.get()
+            await refuse_clear_text(connection.log, connection.client.vault)
             return url, (await app.start(function, event, id=id)).run_id
         finally:
             await app.close()
@@ -157,6 +160,7 @@ def signal(
         f"signal {name!r} to",
         lambda handle: handle.signal(name, value, id=id),
         done=None,
+        sends=True,
         json=json,
     )
 
@@ -186,10 +190,12 @@ def steer(
     done: Callable[[Run], bool] | None,
     refuses: Callable[[Run], str] = lambda _run: "",
     else_: str = "",
+    sends: bool = False,
     json: bool,
 ) -> None:
-    """Appends a command for a live run, and waits a little for a worker to act on it. `else_`: why it may not."""
-    found = asyncio.run(_steered(text, log, verb, act, done, refuses))
+    """Appends a command for a live run, and waits a little for a worker to act on it. `else_`: why it may not; `sends`:
+    it has a payload."""
+    found = asyncio.run(_steered(text, log, verb, act, done, refuses, sends=sends))
     if json:
         from perdure.cli.shapes import dumped
 
@@ -218,16 +224,20 @@ async def _steered(
     act: Callable[[Handle[Any]], Awaitable[None]],
     done: Callable[[Run], bool] | None,
     refuses: Callable[[Run], str],
+    *,
+    sends: bool,
 ) -> Outcome:
     from perdure.authoring.payloads import codec_of
     from perdure.cli.history import find_run
-    from perdure.cli.places import client_of, opened, vault_at
+    from perdure.cli.places import client_of, opened, refuse_clear_text, vault_at
     from perdure.client.handle import Handle
     from perdure.core.limits import DEFAULT_LIMITS
     from perdure.errors import PerdureError
     from perdure.index.reader import JournalReader
 
     async with opened(log) as known, client_of(known, vault_at(log)) as client:
+        if sends:
+            await refuse_clear_text(known, client.vault)
         reader = JournalReader(known)
         await reader.read()
         run = find_run(reader, text)

@@ -113,7 +113,13 @@ class PartitionState:
     time: int = 0
     """Partition time: the largest accepted append time (µs)."""
     config: dict[str, Any] = field(
-        default_factory=lambda: {"version": 0, "functions": [], "limits": {}, "paused": {}}
+        default_factory=lambda: {
+            "version": 0,
+            "functions": [],
+            "limits": {},
+            "paused": {},
+            "encrypts": False,
+        }
     )
     next: int = 0
     """The first entry of the events partition that is not routed yet."""

@@ -53,6 +53,7 @@ class Deploying:
             "version": 0,
             "functions": [dict(d) for d in definitions],
             "limits": services.limits.folded(),
+            "encrypts": services.vault.encrypts,
         }
         self._value = codec.encode("Config", self._config)
         self._digest = digest_of(self._value)
