@@ -14,6 +14,7 @@ import pytest
 
 from perdure import App, Context
 from perdure.authoring.functions import Function
+from perdure.client import ends
 from perdure.core import codec
 from perdure.core.facts import KIND
 from perdure.logs.contract import REPLIES_PARTITIONS, Entry, Log, Topic
@@ -70,6 +71,8 @@ class Counts:
             self.transactions += 1
             return write(committer, group)
 
+        # A client that has waited for a second asks once more, by a command: on a busy machine that takes so long.
+        monkeypatch.setattr(ends, "ASK_AGAIN_S", (3_600.0,))
         monkeypatch.setattr(codec, "encode", counted)
         monkeypatch.setattr(codec, "encode_commit", counted_commit)
         monkeypatch.setattr(Committer, "_write", written)
