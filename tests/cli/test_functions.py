@@ -55,6 +55,9 @@ def test_a_function_is_paused_and_resumed(shop: App) -> None:
     assert "the bank is away" in perdure("functions", "list").stdout
     assert asyncio.run(_skips(shop)) == ["the function is paused: the bank is away"]
     assert perdure("functions", "resume", "bill").stdout == "bill starts again\n"
+    paused = json.loads(perdure("functions", "pause", "bill", "--json").stdout)
+    resumed = json.loads(perdure("functions", "resume", "bill", "--json").stdout)
+    assert (paused, resumed) == ({"id": "bill", "paused": ""}, {"id": "bill", "paused": None})
     (bill,) = json.loads(perdure("functions", "list", "--json").stdout)
     assert bill["paused"] is None
 

@@ -253,5 +253,11 @@ def test_what_cannot_be_rerun(shop: App) -> None:
         2,
         True,
     )
+    perdure("functions", "pause", "buy", "--reason", "the bank is away")
+    paused = perdure("runs", "rerun", "seven")
+    assert paused.exit_code == 1
+    assert "buy is paused (the bank is away)" in paused.output
+    assert "`perdure functions resume buy` first" in paused.output
+    assert len(parsed("runs", "list", "--function", "buy")) == 1
     none = perdure("runs", "rerun", "eight")
     assert (none.exit_code, "`perdure runs list` shows" in none.output) == (1, True)

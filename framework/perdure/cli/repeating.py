@@ -60,12 +60,21 @@ async def _rerun(text: str, log: str | None, from_step: str | None, id: str | No
     from perdure.cli.places import connected
     from perdure.core.limits import DEFAULT_LIMITS
     from perdure.engine.clock import SystemClock
+    from perdure.errors import PerdureError
     from perdure.index.reader import JournalReader
+    from perdure.steering.pausing import deployed
     from perdure.steering.runs import Runs
 
     async with connected(log) as connections:
         reader = JournalReader((await connections.get()).log)
         await reader.read()
         run = find_run(reader, text)
+        paused = (await deployed((await connections.get()).log)).paused
+        if run.function in paused:
+            why = f" ({paused[run.function]})" if paused[run.function] else ""
+            raise PerdureError(
+                f"{run.function} is paused{why}, and a run of it would end at once as cancelled; "
+                f"`perdure functions resume {run.function}` first"
+            )
         runs = Runs(lambda: connections, Registry(), SystemClock().now, DEFAULT_LIMITS)
         return run.id, run.function, (await runs.rerun(run.id, from_step=from_step, id=id)).run_id
