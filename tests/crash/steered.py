@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from perdure import App, Context, Cron, RunFailed, Tick
+from perdure.core.state import Run
 from perdure.engine.engine import Engine
 from tests.crash import ledger, service
 from tests.crash.ledger import effect
@@ -56,12 +57,22 @@ async def ticked(ctx: Context[Tick]) -> str:
     return ctx.event.data.schedule
 
 
+async def held(ctx: Ctx) -> None:
+    n = await ctx.step.run("take", add, ctx.run_id, ctx.event.data["n"], 1)
+    try:
+        await ctx.step.wait_for_signal("never", "never")
+    finally:
+        if not ctx.evicting:
+            await ctx.step.run("put-back", add, ctx.run_id, n, -1)
+
+
 def declared() -> App:
     """The app, with nowhere to run yet."""
     app = App("crash", log="memory:")
     app.function(retries=0)(mendable)
     app.function(on="crash/counted", retries=0)(counted)
     app.function(retries=0)(ticked)
+    app.function(retries=0)(held)
     return app
 
 
@@ -117,6 +128,31 @@ async def schedule(app: App, engine: Engine) -> None:
     await app.schedules.delete(SCHEDULE)
 
 
+async def by_hand(app: App, engine: Engine) -> None:
+    """One run is paused, resumed and cancelled, and cleans up. Who has cancelled it does not do so twice."""
+
+    def run() -> Run | None:
+        return next(iter(runs_of(engine)), None)
+
+    def status() -> str:
+        found = run()
+        return "" if found is None else found.status
+
+    handle = await app.start(app.functions.resolve("held"), {"n": N}, id="held")
+    await until(lambda: status() != "")
+    if not _done("resumed"):
+        await handle.pause(reason=REASON)
+        await until(lambda: status() == "paused")
+        await handle.resume()
+        await until(lambda: status() not in ("", "paused"))
+        ledger.write("accepted", {"id": "resumed"})
+    await until(lambda: (found := run()) is not None and (not found.live or "/never" in found.pending))
+    found = run()
+    if found is not None and found.live and not found.cancels:
+        await handle.cancel()
+    await until(lambda: (found := run()) is not None and not found.live)
+
+
 def _done(what: str) -> bool:
     return any(line["id"] == what for line in ledger.accepted(ledger.folder()))
 
@@ -139,6 +175,11 @@ def after_pause(story: Story) -> Counter[End]:
     return Counter([("counted", "completed", N + 1)])
 
 
+def after_hand(story: Story) -> Counter[End]:
+    assert [key for _, key in story.done] == ["/take", "/put-back"]
+    return Counter([("held", "cancelled", None)])
+
+
 def after_schedule(story: Story) -> Counter[End]:
     """Each second from the first tick on has one run, and nothing is left that would tick."""
     ticks = [tick for record in story.kinds("Ticked") for tick in record.fact.body["runs"]]
@@ -153,6 +194,7 @@ STEERING: dict[str, tuple[Callable[[App, Engine], Awaitable[None]], Callable[[St
     "rerun": (rerun, after_rerun),
     "pause": (pause, after_pause),
     "schedule": (schedule, after_schedule),
+    "by-hand": (by_hand, after_hand),
 }
 
 

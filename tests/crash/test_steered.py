@@ -22,7 +22,7 @@ def zygote() -> Iterator[Zygote]:
 
 
 @pytest.mark.parametrize("heard", [False, True], ids=["before-the-engine-hears", "after-it-was-read-back"])
-@pytest.mark.parametrize("what", ["rerun", "pause", "schedule"])
+@pytest.mark.parametrize("what", ["rerun", "pause", "schedule", "by-hand"])
 def test_promise_2_steering_is_the_same_wherever_the_worker_is_killed(
     place: MakePlace, what: str, heard: bool
 ) -> None:

@@ -23,7 +23,7 @@ def zygote() -> Iterator[Zygote]:
     made.close()
 
 
-@pytest.mark.parametrize("what", ["rerun", "pause", "schedule"])
+@pytest.mark.parametrize("what", ["rerun", "pause", "schedule", "by-hand"])
 def test_promise_2_steering_is_the_same_killed_after_an_append(place: MakePlace, what: str) -> None:
     deaths = [SteeredDeath(place, [(what, N)], number, heard=number % 4 == 0) for number in POINTS]
     for death in deaths:
