@@ -111,7 +111,7 @@ class LiveLog(Observer):
 
     def passed_over(self, event: str, function: str, reason: str) -> None:
         if not self._brief:
-            self._write(self._now(), function, event, "", "skipped", "dim", reason)
+            self._write(self._now(), function or "-", event, "", "skipped", "dim", reason)
 
     def attempt(self, run: Run, key: str, number: int) -> None:
         if len(self._running) < RUNNING_MAX:
