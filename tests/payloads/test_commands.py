@@ -166,3 +166,52 @@ def test_dev_shows_what_is_in_it(log: str, tmp_path: Path) -> None:
     text = out.getvalue()
     assert f"{SECRET} was said" in text
     assert "perdure/1" not in text
+
+
+@pytest.mark.parametrize("keys", [True, False], ids=["with-the-keys", "without"])
+def test_a_rerun_takes_over_what_is_sealed_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    monkeypatch.setenv("PERDURE_PAYLOAD_KEYS", KEYS)
+    app = App("shop", log=url)
+    said: list[str] = []
+    broken = [True]
+
+    def last(word: str) -> str:
+        if broken:
+            raise ValueError("not yet")
+        return word
+
+    @app.function(on="word", retries=0)
+    async def talk(ctx: Context) -> str:
+        said.append(ctx.event.data["word"])
+        word = await ctx.step.run("say", say, ctx.event.data["word"])
+        return await ctx.step.run("last", last, word)
+
+    async def first() -> None:
+        async with app.worker():
+            run = await app.start(talk, {"word": SECRET}, id="first")
+            with pytest.raises(RunFailed):
+                await run.result(timeout=30)
+        await app.close()
+
+    async def again() -> str:
+        async with app.worker():
+            result = await app.handle(talk, "talk/again").result(timeout=30)
+        await app.close()
+        return result
+
+    asyncio.run(first())
+    broken.clear()
+    with monkeypatch.context() as elsewhere:
+        if not keys:
+            elsewhere.delenv("PERDURE_PAYLOAD_KEYS")
+        words = ["runs", "rerun", "first", "--from-step", "last", "--id", "again", "--log", url]
+        done = CliRunner().invoke(commands, words)
+        assert done.exit_code == 0, done.output
+    assert asyncio.run(again()) == f"{SECRET} was said"
+    assert set(said) == {SECRET}
+    assert SECRET.encode() not in b"".join(
+        file.read_bytes() for file in tmp_path.glob("log.db*") if file.is_file()
+    )
