@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import blake2b
 
-from perdure.core import payload
 from perdure.core.ids import GENERATED
 from perdure.core.ops import EventData
-from perdure.errors import EncodingError
 
 __all__ = ["Digests", "digest"]
 
 DIGEST_BYTES = 8
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def digest(event: EventData) -> bytes:
     """Of its name, version and data, however that is spelled. Times and traces differ from one sending to the next."""
     data = event["data"]
     try:
-        data = payload.canonical(payload.loads(data))
-    except EncodingError:
+        data = _sorted.encode(json.loads(data)).encode()
+    except (ValueError, RecursionError):
         pass  # not JSON: as it is
     said = blake2b(digest_size=DIGEST_BYTES)
     for part in (
