@@ -27,7 +27,7 @@ demo: $(stamp) ## a durable function, and a worker killed in the middle of it: A
 	$(bin)/python examples/demo.py $(ARGS)
 
 test: check ## check, then all tests
-	$(bin)/python -m pytest -n 2 --dist loadfile --durations 10 $(ARGS)
+	$(bin)/python -m pytest -n 3 --dist loadfile --durations 10 $(ARGS)
 
 check: $(stamp) ## style, types and layers, without running anything
 	$(bin)/ruff check

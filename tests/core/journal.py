@@ -137,7 +137,7 @@ def portrait(state: PartitionState) -> Any:
         | {"gates": [part for _, gate in sorted(state.gates.items()) for part in gate_bodies(gate)]},
         {run_id: snapshot.run_body(run) for run_id, run in sorted(state.runs.items())},
         {where: snapshot.cell_body(where, cell) for where, cell in sorted(state.cells.items())},
-        list(state.kept),
+        sorted(state.kept),  # within one time they have no order
     )
 
 

@@ -11,6 +11,9 @@ from perdure.execution.context import Context
 
 Ctx = Context[dict[str, Any]]
 
+DAYS = 5 * 86_400
+"""Runs may be paused for hours, and still find what came before (seconds)."""
+
 
 class Flaky(Exception):
     """A step that fails this time."""
@@ -161,10 +164,10 @@ async def choosing(ctx: Ctx) -> int:
     n = ctx.event.data["n"]
     await ctx.step.send_event("ask", [{"name": "offer", "data": {"n": n, "cents": c}} for c in (1, 2, 3)])
     dear = await ctx.step.wait_for_event(
-        "dear", "offer", if_="async.data.n == event.data.n && async.data.cents > 2", lookback=3600
+        "dear", "offer", if_="async.data.n == event.data.n && async.data.cents > 2", lookback=DAYS
     )
     other = await ctx.step.wait_for_event(
-        "other", "offer", match="data.n", if_=lambda offer: offer.data["cents"] > 1, lookback=3600
+        "other", "offer", match="data.n", if_=lambda offer: offer.data["cents"] > 1, lookback=DAYS
     )
     assert dear is not None
     assert other is not None

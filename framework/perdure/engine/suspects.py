@@ -29,6 +29,8 @@ class Journal(Protocol):
     ) -> object: ...
 
 
+NOBODY = {"run": "", "key": "/", "alone": True}
+"""In a note: no step is alone from now on."""
 SUSPECT_FROM = 2
 """Unclean takeovers after which a step runs alone."""
 
@@ -64,6 +66,10 @@ class Suspects:
         self._running: tuple[Journal, str, str] | None = None
         self._trials: deque[tuple[Journal, Callable[[], None]]] = deque()
         """Claims whose bodies are on trial, or wait for theirs: one at a time, and no suspect starts meanwhile."""
+        self._let_off = False
+        """The suspect that runs is no longer alone: bodies are on trial beside it."""
+        self._letting_off: Journal | None = None
+        """Where the note of that is on its way; the trial waits for it."""
 
     def admit(self, life: Journal, run_id: str, key: str, start: Callable[[], None]) -> None:
         """Starts the step when it is its turn and the note is read back."""
@@ -73,8 +79,11 @@ class Suspects:
     def finished(self, run_id: str, key: str) -> None:
         """An attempt ended; if it was the suspect's, the next one may start."""
         if self._running is not None and self._running[1:] == (run_id, key):
-            self._running = None
+            self._over()
             self._next()
+
+    def _over(self) -> None:
+        self._running, self._let_off = None, False
 
     def _next(self) -> None:
         while self._running is None and self._line and not self._trials:
@@ -94,14 +103,33 @@ class Suspects:
         """Bodies are to be tried under this claim: `start` is called when it is their turn, until `release`."""
         self._trials.append((life, start))
         if len(self._trials) == 1:
-            start()
+            self._try()
+
+    def _try(self) -> None:
+        """Begins the first trial. What kills its worker then is not a suspect that runs already, and the log has to say
+        so before: else the step would be convicted of what a body did in another partition."""
+        if self._letting_off is not None:
+            return
+        if self._running is None or self._let_off or not self._running[0].acting:
+            self._trials[0][1]()
+            return
+        self._let_off = True
+        life = self._letting_off = self._running[0]
+        life.append("Resumed", {"steps": [NOBODY]}, lambda _fact, _void: self._noted(life))
+
+    def _noted(self, life: Journal) -> None:
+        """The note is read back, or nobody is there to read it."""
+        if self._letting_off is life:
+            self._letting_off = None
+            if self._trials:
+                self._trials[0][1]()
 
     def release(self, life: Journal) -> None:
         """The trials of a claim are over, if it had any."""
         first = bool(self._trials) and self._trials[0][0] is life
         self._trials = deque(trial for trial in self._trials if trial[0] is not life)
         if first and self._trials:
-            self._trials[0][1]()
+            self._try()
         # Not at once: the claims of a process that ends do so one after the other.
         asyncio.get_running_loop().call_soon(self._next)
 
@@ -109,5 +137,6 @@ class Suspects:
         """A claim is over: what waited under it waits under the next one."""
         self._line = deque(entry for entry in self._line if entry[0] is not life)
         if self._running is not None and self._running[0] is life:
-            self._running = None
+            self._over()
+        self._noted(life)
         self.release(life)
