@@ -33,7 +33,7 @@ class PartDone(Event, name="count/part-done", key="data.job"):
     words: int
 
 
-def count(text: str) -> int:
+async def count(text: str) -> int:
     return len(text.split())
 
 
