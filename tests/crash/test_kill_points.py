@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -68,6 +68,14 @@ class Death:
         return ends_of(self.items)
 
 
+def judged(deaths: Sequence[Death]) -> list[int]:
+    """Lets each live on to its end, and judges it; how often each was killed."""
+    for death in deaths:
+        death.live_on()
+        death.judge()
+    return [death.kills for death in deaths]
+
+
 @pytest.mark.parametrize("heard", [False, True], ids=["before-the-engine-hears", "after-it-was-read-back"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_promise_2_kill_after_every_write(
@@ -107,8 +115,5 @@ def test_promise_1_killed_again_in_its_recovery(place: MakePlace) -> None:
             )
             for _ in range(SIDE_BY_SIDE)
         ]
-        for death in wave:
-            death.live_on()
-            death.judge()
-            deaths += death.kills
+        deaths += sum(judged(wave))
     assert deaths > 24, "too few of the processes died"

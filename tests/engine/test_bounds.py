@@ -36,6 +36,23 @@ def bounded(log: MemoryLog | None = None, /, **limits: int) -> App:
     return a
 
 
+def holding(a: App) -> tuple[list[int], asyncio.Event]:
+    """`go` runs a step that is held until the event is set; which ones have begun."""
+    running: list[int] = []
+    release = asyncio.Event()
+
+    async def hold(n: int) -> int:
+        running.append(n)
+        await release.wait()
+        return n
+
+    @a.function(on="go")
+    async def go(ctx: Context) -> int:
+        return await ctx.step.run("hold", hold, ctx.event.data["n"])
+
+    return running, release
+
+
 def partition(env: Environment, number: int = 0) -> Partition:
     assert env._engine is not None
     return env._engine.partitions[number]
@@ -257,17 +274,7 @@ async def test_B12_ids_and_ended_runs_are_forgotten_at_their_bounds() -> None:
 
 async def test_B12_attempts_in_flight_hold_new_events_back() -> None:
     a = bounded(attempts_running_max=4, ingest_events_max=2)
-    running: list[int] = []
-    release = asyncio.Event()
-
-    async def hold(n: int) -> int:
-        running.append(n)
-        await release.wait()
-        return n
-
-    @a.function(on="go")
-    async def go(ctx: Context) -> int:
-        return await ctx.step.run("hold", hold, ctx.event.data["n"])
+    running, release = holding(a)
 
     async with environment(a, partitions=1) as env:
         await a.send([{"name": "go", "data": {"n": n}} for n in range(20)])
@@ -287,17 +294,7 @@ async def test_B12_attempts_in_flight_hold_new_events_back() -> None:
 async def test_B12_events_wait_in_the_log_while_steps_wait_for_a_slot() -> None:
     a = bounded(runs_under_way_max=8)
     events = 1_200
-    running: list[int] = []
-    release = asyncio.Event()
-
-    async def hold(n: int) -> int:
-        running.append(n)
-        await release.wait()
-        return n
-
-    @a.function(on="go")
-    async def go(ctx: Context) -> int:
-        return await ctx.step.run("hold", hold, ctx.event.data["n"])
+    running, release = holding(a)
 
     async with environment(a, partitions=2) as env:
         await a.send([{"name": "go", "data": {"n": n}} for n in range(events)])

@@ -12,7 +12,7 @@ from tests.crash import ledger, verdict
 from tests.crash.lives import ends_of
 from tests.crash.processes import pause, until
 from tests.crash.sending import send_event
-from tests.crash.test_kill_points import Death
+from tests.crash.test_kill_points import Death, judged
 from tests.crash.test_random_kills import PATIENT, SEED, all_accepted, known_items, run_dry
 from tests.kafka.conftest import MakePlace
 
@@ -25,10 +25,7 @@ N = 5
 @pytest.mark.parametrize("heard", [False, True], ids=["before-the-engine-hears", "after-it-was-read-back"])
 def test_promise_2_kill_after_every_append(place: MakePlace, heard: bool) -> None:
     deaths = [Death(place, [("sequence", N)], number, heard=heard) for number in range(12)]
-    for death in deaths:
-        death.live_on()
-        death.judge()
-    kills = [death.kills for death in deaths]
+    kills = judged(deaths)
     assert kills[:6] == [1] * 6, "it died at each of its first appends"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.crash.processes import Zygote
 from tests.crash.steered import N
+from tests.crash.test_kill_points import judged
 from tests.crash.test_steered import SteeredDeath
 from tests.kafka.conftest import MakePlace
 
@@ -26,7 +27,4 @@ def zygote() -> Iterator[Zygote]:
 @pytest.mark.parametrize("what", ["rerun", "pause", "schedule", "by-hand"])
 def test_promise_2_steering_is_the_same_killed_after_an_append(place: MakePlace, what: str) -> None:
     deaths = [SteeredDeath(place, [(what, N)], number, heard=number % 4 == 0) for number in POINTS]
-    for death in deaths:
-        death.live_on()
-        death.judge()
-    assert sum(death.kills for death in deaths) >= len(deaths) // 2
+    assert sum(judged(deaths)) >= len(deaths) // 2

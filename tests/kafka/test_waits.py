@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.test_kill_points import Death
+from tests.crash.test_kill_points import Death, judged
 from tests.kafka.conftest import MakePlace
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -18,7 +18,4 @@ def test_promise_2_6_kill_after_every_append(place: MakePlace, scenario: str) ->
     deaths = [
         Death(place, [(scenario, N)], number, heard=number % 2 == 0, partitions=3) for number in range(POINTS)
     ]
-    for death in deaths:
-        death.live_on()
-        death.judge()
-    assert sum(death.kills for death in deaths) >= POINTS // 2
+    assert sum(judged(deaths)) >= POINTS // 2

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perdure.cli.commands import Command
-from perdure.cli.options import JsonOption, LogOption, RunArgument
+from perdure.cli.options import JsonOption, LogOption, OnceOption, RunArgument
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,10 +28,7 @@ def rerun(
             help="Take over how all ended that came before this step, as `perdure runs show` names it.",
         ),
     ] = None,
-    id: Annotated[  # noqa: A002
-        str | None,
-        typer.Option("--id", metavar="ID", show_default=False, help="With one id, it is started once."),
-    ] = None,
+    id: OnceOption = None,  # noqa: A002
     json: JsonOption = False,
 ) -> None:
     """Start a run once more: a new run of its function, with the same event and tags, by the code of now.

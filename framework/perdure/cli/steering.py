@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from perdure.cli.commands import Command
-from perdure.cli.options import AppArgument, JsonOption, LogOption, RunArgument
+from perdure.cli.options import AppArgument, JsonOption, LogOption, OnceOption, RunArgument
 
 if TYPE_CHECKING:
     from perdure.client.client import Client
@@ -37,10 +37,7 @@ def start(
         str, typer.Argument(metavar="JSON", help="Its event's data (- reads it from stdin).")
     ] = "{}",
     log: LogOption = None,
-    id: Annotated[  # noqa: A002
-        str | None,
-        typer.Option("--id", metavar="ID", show_default=False, help="With one id, it is started once."),
-    ] = None,
+    id: OnceOption = None,  # noqa: A002
     json: JsonOption = False,
 ) -> None:
     """Start a run of one function, whatever events start it. It is in the log when this returns.

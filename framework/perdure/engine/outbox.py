@@ -114,11 +114,12 @@ class Outbox:
         self._services.spawn(learn(), f"a look at how partition {self._state.number}'s log has grown")
 
     def _send_to_journal(self, target: str, messages: list[Queued]) -> None:
-        seq, value = messages[0]
-        headers = {CHANNEL: pack_channel(self._state.origin, seq), KIND: b"Message"}
-        if len(messages) > 1:
-            headers |= {KIND: b"Messages", MESSAGES: str(len(messages)).encode()}
-            value = codec.encode("Messages", {"messages": [message for _, message in messages]})
+        if len(messages) == 1:
+            self._send_alone(Topic.JOURNAL, target, *messages[0])
+            return
+        channel = pack_channel(self._state.origin, messages[0][0])
+        headers = {CHANNEL: channel, KIND: b"Messages", MESSAGES: str(len(messages)).encode()}
+        value = codec.encode("Messages", {"messages": [message for _, message in messages]})
         try:
             self._send(Topic.JOURNAL, target, messages[-1][0], value, headers)
         except EntryTooLarge:
