@@ -6,6 +6,9 @@ import os
 import socket
 import subprocess
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +19,8 @@ from tests.house.sources import ROOT
 SCRIPT = str(ROOT / "infra" / "registry.sh")
 MISSING = 3
 STARTED_S = 110
+ANSWER_S = 2.0
+ANSWERS = 12
 
 
 def need_client() -> None:
@@ -41,9 +46,29 @@ def registry_of(folder: Path) -> Iterator[str]:
         unavailable(started.stderr.strip(), what="Schema Registry")
     try:
         assert started.returncode == 0, started.stderr
-        yield started.stdout.strip()
+        url = started.stdout.strip()
+        _warm(url)
+        yield url
     finally:
         run("stop")
+
+
+def _warm(url: str) -> None:
+    """Asks until it answers several times in a row, at any path: one that has just started says that it is ready, and
+    leaves some requests hanging."""
+    deadline, answers = time.monotonic() + STARTED_S, 0
+    while answers < ANSWERS:
+        for path in ("/subjects", "/schemas/ids/1", "/../v99/subjects"):
+            try:
+                urllib.request.urlopen(url + path, timeout=ANSWER_S).close()
+            except urllib.error.HTTPError as said:  # that there is no such thing is an answer
+                said.close()
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"the registry at {url} does not answer") from error
+                answers = 0
+                continue
+            answers += 1
 
 
 class Gate:
