@@ -133,26 +133,6 @@ async def test_a_recovery_that_fails_is_made_again(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.asyncio
-async def test_a_search_that_fails_is_made_again_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    a = app()
-
-    @a.function(on="go")
-    async def finds(ctx: Context) -> bool:
-        return await ctx.step.wait_for_event("w", "there", lookback="1h", timeout="1m") is not None
-
-    async with environment(a, partitions=1) as env:
-        await env.send("there", {})
-        monkeypatch.setattr(MemoryLog, "offset_at", failing_first(1, MemoryLog.offset_at))
-        with collecting_troubles() as told:
-            await env.send([{"name": "go", "data": {}} for _ in range(3)])
-            await env.advance("5s")
-        assert [run.result for run in env.runs("finds")] == [True] * 3
-        assert len(told) == 1
-
-
-@pytest.mark.asyncio
 async def test_a_snapshot_that_cannot_be_made_is_given_up_and_the_next_one_comes_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

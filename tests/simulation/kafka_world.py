@@ -2,8 +2,9 @@
 
 Offsets have gaps; events are read committed, with aborted ones between them and open transactions that hold them back;
 a fatal error of a client fails all producers of its process at once; a rebalance takes several partitions, a session
-that ends takes all of a member; what is read lags behind, each partition by itself. That lost acks, duplicates and
-partitions that overtake each other are survived is what every simulated life is about.
+that ends takes all of a member; what is read lags behind, each partition by itself; a leader that hung answers
+questions as if it still led. That lost acks, duplicates and partitions that overtake each other are survived is what
+every simulated life is about.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from tests.simulation import programs
 from tests.simulation.audit import ABORTED
 from tests.simulation.world import PARTITIONS, World
 
-KINDS = ("fatal", "rebalance", "session", "hold", "hold", "let through", "lag", "lag", "catch up")
+KINDS = (
+    *("fatal", "rebalance", "session", "hold", "hold", "let through", "lag", "lag", "catch up"),
+    *("former leader", "former leader", "leader"),
+)
 
 
 class KafkaWorld(World):
@@ -77,6 +81,10 @@ class KafkaWorld(World):
             self.log.hold(Topic.EVENTS, partition)
         elif kind == "let through":
             self.log.let_through(Topic.EVENTS, partition)
+        elif kind == "former leader":
+            self.log.ask_former(Topic.EVENTS, partition)
+        elif kind == "leader":
+            self.log.ask_leader(Topic.EVENTS, partition)
         elif kind == "lag":
             topic = self.rnd.choice((Topic.JOURNAL, Topic.EVENTS))
             self.lagging.add((worker.name, topic, partition))
@@ -87,4 +95,5 @@ class KafkaWorld(World):
         self.lagging.clear()
         for partition in range(PARTITIONS):
             self.log.let_through(Topic.EVENTS, partition)
+            self.log.ask_leader(Topic.EVENTS, partition)
         await super().heal(actions_max)

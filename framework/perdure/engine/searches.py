@@ -8,6 +8,7 @@ from typing import Any
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
 from perdure.core.facts import Fact
+from perdure.core.state import Scan
 from perdure.engine.arriving import incoming
 from perdure.engine.life import Life
 from perdure.engine.pauses import jittered
@@ -69,6 +70,8 @@ class Searches:
         entries: Sequence[Entry] = ()
         if start < scan.to:
             entries = await log.read(Topic.EVENTS, number, start, life.services.limits.scan_entries_max)
+            if not entries:
+                await self._check_end(scan)
             await self._learn(entries)
         if not life.acting or life.state.scans.get(scan_id) is not scan:
             return None
@@ -82,6 +85,16 @@ class Searches:
         )
         cursor = batch[-1].offset + 1 if batch else scan.to
         return decide.scanned(life.state, scan_id, scan, batch, cursor)
+
+    async def _check_end(self, scan: Scan) -> None:
+        """Where nothing is, offsets may be left out; but a broker that hung while others came to lead does not know
+        what these have. Raises LogError then."""
+        number = self._life.state.number
+        _, end = await self._life.services.log.bounds(Topic.EVENTS, number)
+        if end < scan.to:
+            raise LogError(
+                f"events of partition {number} were read up to {scan.to}, and end at {end} for a broker that led before"
+            )
 
     async def _learn(self, entries: Sequence[Entry]) -> None:
         """What these were written by is known afterwards. Raises LogError when the registry does not say."""

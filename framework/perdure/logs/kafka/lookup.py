@@ -30,6 +30,8 @@ _PASSING: Final = (
     KafkaError._UNKNOWN_PARTITION,  # a broker that comes up
     KafkaError._TIMED_OUT,
     KafkaError._TRANSPORT,
+    KafkaError._DESTROY_BROKER,
+    KafkaError.OFFSET_NOT_AVAILABLE,  # of a leader that is new
 )
 READ_BYTES_MAX: Final = 8 * 1024 * 1024
 """What one read gives at most, but for a first entry that is larger."""
@@ -62,10 +64,20 @@ class Lookup:
 
     def offset_at(self, topic: str, partition: int, ts_ms: int) -> int:
         self._partitions.know(self._consumer, topic, partition)
-        asked = TopicPartition(topic, partition, ts_ms)
-        (found,) = _patiently(lambda: self._consumer.offsets_for_times([asked], timeout=_ANSWER_S))
         first, end = self.bounds(topic, partition)
-        return max(found.offset, first) if found.offset >= 0 else end
+        asked = TopicPartition(topic, partition, ts_ms)
+        found = _patiently(lambda: self._at(asked))
+        if found >= 0:
+            return max(found, first)
+        # A leader that hung says so of what others have taken since: no more is passed over than what it knows.
+        return min(end, self.bounds(topic, partition)[1])
+
+    def _at(self, asked: TopicPartition) -> int:
+        """Negative when there is none so late."""
+        (found,) = self._consumer.offsets_for_times([asked], timeout=_ANSWER_S)
+        if found.error is not None:  # then its offset is the time that was asked for
+            raise KafkaException(found.error)
+        return found.offset
 
     def read(self, topic: str, partition: int, offset: int, entries_max: int) -> list[Entry]:
         first, end = self.bounds(topic, partition)
@@ -85,7 +97,9 @@ class Lookup:
                         found.append(entry_of(message))
                         size += len(found[-1].value)
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        return found
+                        if (message.offset() or 0) >= end:
+                            return found
+                        # Of a leader that hung, and has not what others have taken since: theirs comes.
                     elif not error.retriable():
                         raise LogError(f"cannot read {topic} {partition} at {offset}: {error.str()}")
                 if found and found[-1].offset + 1 >= end:

@@ -134,6 +134,15 @@ class MemoryLog:
         slot.held = None
         self._net.wake(slot)
 
+    def ask_former(self, topic: Topic, partition: int) -> None:
+        """A leader that hung answers questions as if it still led: it knows nothing of what lands from here on."""
+        slot = self.slot(topic, partition)
+        slot.former = slot.end
+
+    def ask_leader(self, topic: Topic, partition: int) -> None:
+        """Who leads is known again."""
+        self.slot(topic, partition).former = None
+
     def break_producers(self) -> None:
         """The client of this process has a fatal error: every producer of this connection fails at once."""
         self._net.break_producers(self._origins)
@@ -204,14 +213,19 @@ class MemoryLog:
         return MemoryFollower(self, self.tail(topic, partition, offset, sink))
 
     async def read(self, topic: Topic, partition: int, offset: int, entries_max: int) -> Sequence[Entry]:
-        return tuple(self.slot(topic, partition).read(offset, entries_max))
+        slot = self.slot(topic, partition)
+        entries = slot.read(offset, entries_max)
+        if slot.former is not None:
+            entries = [entry for entry in entries if entry.offset < slot.end_told]
+        return tuple(entries)
 
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
         slot = self.slot(topic, partition)
-        return slot.first, slot.end
+        return slot.first, slot.end_told
 
     async def offset_at(self, topic: Topic, partition: int, ts: int) -> int:
-        return self.slot(topic, partition).offset_at(ts)
+        slot = self.slot(topic, partition)
+        return slot.offset_at(ts) if slot.former is None else min(slot.offset_at(ts), slot.end_told)
 
     async def trim(self, topic: Topic, partition: int, before: int) -> None:
         self.slot(topic, partition).trim(before)

@@ -42,11 +42,18 @@ class Slot:
     """Entries of transactions that were aborted: they have a place and are never read."""
     held: int | None = None
     """From here on nothing is read: a transaction is open."""
+    former: int | None = None
+    """Where it ends for a former leader, which answers questions meanwhile."""
 
     @property
     def end(self) -> int:
         """Where reading ends."""
         return self.next if self.held is None else self.held
+
+    @property
+    def end_told(self) -> int:
+        """Where it ends for whoever is asked."""
+        return self.end if self.former is None else min(self.end, self.former)
 
     def append(self, ts: int, key: bytes, value: bytes, headers: Mapping[str, bytes]) -> int:
         offset = self.next
