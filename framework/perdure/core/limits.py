@@ -108,7 +108,7 @@ class Limits:
     """Memory for the events that all cells of a partition keep; what is dropped sooner is found by a search (A2)."""
     armed_paths_max: int = 1_000
     delayed_events_max: int = 100_000
-    """Events with a time in the future, per partition; past it, ingest waits until some have come due."""
+    """Events with a time in the future, per partition; those beyond it become dead letters."""
     ticks_waiting_max: int = 100
     """Ticks of a schedule that wait for the run of the one before (`overlap="buffer"`)."""
     schedules_max: int = 10_000

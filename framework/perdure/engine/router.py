@@ -13,7 +13,7 @@ from perdure.core.matching import Matching
 from perdure.core.ops import EventData
 from perdure.engine.arriving import Arrivals, incoming
 from perdure.engine.life import Life
-from perdure.errors import LogError, PayloadError, UsageError
+from perdure.errors import PayloadError, UsageError
 from perdure.logs.contract import Entry, Topic
 from perdure.payloads.digests import digests_of
 from perdure.payloads.records import Opener
@@ -42,7 +42,6 @@ class Router:
         self._waiting = False
         self._configuring = 0
         self._due_in_flight = False
-        self._crowded = False
         self._unable = 0
         """The config by which this process cannot route, and has said so."""
 
@@ -87,11 +86,27 @@ class Router:
         """Entries that can be read now."""
         services, number = self._life.services, self._life.state.number
         for entry in batch:
-            read = incoming(entry, number, services.limits, services.app, services.schemas, services.vault)
+            read = self._kept(
+                incoming(entry, number, services.limits, services.app, services.schemas, services.vault)
+            )
             self._ahead.append(read)
             if read.reason:
                 self._life.replies.bury(Topic.EVENTS, entry.offset, read.reason, ts=entry.ts, entry=entry)
         self.propose()
+
+    def _kept(self, read: Incoming) -> Incoming:
+        """Without its event, when that has a time in the future and there is no room to keep it until then.
+
+        Those behind it do not wait for it: its time may be years away.
+        """
+        kept, most = self._life.state.delayed, self._life.services.limits.delayed_events_max
+        if not _is_delayed(read) or len(kept) < most - sum(map(_is_delayed, self._ahead)):
+            return read
+        reason = (
+            f"its time is in the future, and {most:,} such events are kept in its partition already"
+            " (delayed_events_max); send it again when some of them have come due"
+        )
+        return replace(read, event=None, plain=None, reason=reason)
 
     def propose(self) -> None:
         """Routes what was read ahead, unless a record is in flight or the partition has too much to do."""
@@ -144,29 +159,12 @@ class Router:
         limits = self._life.services.limits
         batch: list[Incoming] = []
         size = 0
-        room = limits.delayed_events_max - len(self._life.state.delayed)
         for entry in self._ahead:
             size += entry.size
-            if entry.event is not None and entry.event["ts"] > entry.ts:
-                room -= 1
-                if room < 0:
-                    self._tell_crowded()
-                    break  # those before it do not have to wait for what the partition has no room to keep
             if batch and (size > limits.ingest_bytes_max or len(batch) >= most):
                 break
             batch.append(entry)
         return batch
-
-    def _tell_crowded(self) -> None:
-        if not self._crowded:
-            self._crowded = True
-            number, kept = self._life.state.number, len(self._life.state.delayed)
-            error = LogError(
-                f"{kept} events with a time in the future are kept, and delayed_events_max is reached"
-            )
-            self._life.services.trouble(
-                f"partition {number} holds events back behind one that it has no room to keep", error
-            )
 
     def _read(self, fact: Fact, void: str | None) -> None:
         count, self._in_flight = self._in_flight, 0
@@ -227,3 +225,7 @@ class Router:
     def _due_read(self, _fact: Fact, _void: str | None) -> None:
         self._due_in_flight = False
         self.due()
+
+
+def _is_delayed(read: Incoming) -> bool:
+    return read.event is not None and read.event["ts"] > read.ts
