@@ -6,10 +6,13 @@ A message says what is wrong, where, and what to do about it. Errors of the libr
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 __all__ = [
+    "NOTHING",
     "AppendFailed",
     "EncodingError",
     "EntryTooLarge",
@@ -41,6 +44,9 @@ __all__ = [
     "Stuck",
     "UsageError",
 ]
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""No fields."""
 
 
 class PerdureError(Exception):
@@ -155,7 +161,9 @@ class StepStopped(PerdureError):
 class StepError(PerdureError):
     """A step is out of attempts. Caught in the function, the run goes on; not caught, the run fails.
 
-    `cause` is the original exception, rebuilt from the record when its class is already loaded, else None.
+    `cause` is the original exception, rebuilt from the record when its class is already loaded, else None. `fields` are
+    the original's own attributes, as far as JSON can hold them; `causes` the errors that led to it, the nearest first,
+    as dicts with `type`, `message` and, when they have some, `fields`.
     """
 
     code = "step-failed"
@@ -169,6 +177,8 @@ class StepError(PerdureError):
         attempts: int,
         traceback: str = "",
         cause: BaseException | None = None,
+        fields: Mapping[str, Any] = NOTHING,
+        causes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(f"{step_id}: {type_name}: {message}")
         self.message = message
@@ -177,19 +187,33 @@ class StepError(PerdureError):
         self.attempts = attempts
         self.traceback = traceback
         self.cause = cause
+        self.fields = fields
+        self.causes = causes
 
 
 class RunFailed(PerdureError):
-    """The run that was awaited failed; `type_name`, `message` and `traceback` are those of the error that left it."""
+    """The run that was awaited failed; `type_name`, `message` and `traceback` are those of the error that left it, and
+    `fields` and `causes` as in StepError."""
 
     code = "run-failed"
 
-    def __init__(self, run_id: str, *, type_name: str, message: str, traceback: str = "") -> None:
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        type_name: str,
+        message: str,
+        traceback: str = "",
+        fields: Mapping[str, Any] = NOTHING,
+        causes: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         super().__init__(f"run {run_id} failed: {type_name}: {message}")
         self.run_id = run_id
         self.type_name = type_name
         self.message = message
         self.traceback = traceback
+        self.fields = fields
+        self.causes = causes
 
 
 class RunCancelled(PerdureError):

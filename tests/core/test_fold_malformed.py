@@ -21,7 +21,7 @@ WAIT: dict[str, Any] = {
     "value": None,
     "due": None,
 }
-ERROR = {"type": "E", "message": "m", "traceback": ""}
+ERROR = {"type": "E", "message": "m", "traceback": "", "data": ""}
 
 
 def led(partitions: int = 1, **limits: int) -> Journal:

@@ -77,7 +77,7 @@ def child(run: Run, key: str) -> Op:
 
 
 def failed(_run: Run, _key: str) -> Op:
-    error = {"type": "E", "message": "m", "traceback": ""}
+    error = {"type": "E", "message": "m", "traceback": "", "data": ""}
     return ("perdure.RunFailed", {"time": 4, "error": error, "handler": "f:on-failure"})
 
 

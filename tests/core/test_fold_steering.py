@@ -111,7 +111,7 @@ HELD: dict[str, Op] = {
     "completed": run_done(time=3),
     "failed": (
         "perdure.RunFailed",
-        {"time": 3, "error": {"type": "E", "message": "", "traceback": ""}, "handler": None},
+        {"time": 3, "error": {"type": "E", "message": "", "traceback": "", "data": ""}, "handler": None},
     ),
     "cancelled": ("perdure.RunCancelled", {"time": 3, "reason": "enough"}),
     "parked": ("perdure.Parked", {"time": 3, "reason": "bug", "code": "1", "detail": ""}),

@@ -62,7 +62,7 @@ def step_done(key: str, result: object = "ok", *, time: int = T0, attempt: int =
 
 
 def step_failed(key: str, *, kind: str = "ValueError", message: str = "no", time: int = T0) -> Op:
-    failure = {"type": kind, "message": message, "traceback": ""}
+    failure = {"type": kind, "message": message, "traceback": "", "data": ""}
     return ops.STEP_FAILED, {"key": key, "time": time, "attempt": 5, "took": 1, "error": failure}
 
 
@@ -317,7 +317,7 @@ def _next(rnd: random.Random, record: Record) -> Op:
 
 
 def _outcome(rnd: random.Random, key: str) -> Op:
-    failure = {"type": "KeyError", "message": key, "traceback": ""}
+    failure = {"type": "KeyError", "message": key, "traceback": "", "data": ""}
     return rnd.choice(
         [
             (ops.CHILD_DONE, {"result": json.dumps(key).encode()}),

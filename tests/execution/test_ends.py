@@ -295,7 +295,7 @@ def test_a_failure_handler_gets_the_error_and_the_original_event() -> None:
     data = {
         "run_id": "run-0",
         "function_id": "shop",
-        "error": {"type": "ValueError", "message": "no", "traceback": "..."},
+        "error": {"type": "ValueError", "message": "no", "traceback": "...", "data": ""},
         "event": {**original, "data": json.loads(original["data"])},
     }
     start = event("perdure/function.failed", data, event_id="f1")

@@ -109,7 +109,7 @@ def test_groups() -> None:
 
 
 def failure(kind: str, message: str = "m") -> Any:
-    return {"type": kind, "message": message, "traceback": ""}
+    return {"type": kind, "message": message, "traceback": "", "data": ""}
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_a_failure_handler_may_be_a_def() -> None:
     data = {
         "run_id": "run-0",
         "function_id": "shop",
-        "error": {"type": "ValueError", "message": "no", "traceback": ""},
+        "error": {"type": "ValueError", "message": "no", "traceback": "", "data": ""},
         "event": {**event(), "data": {"ref": 1}},
     }
     run = Driver(

@@ -170,7 +170,7 @@ def test_invoke_issues_a_child_and_gives_its_result() -> None:
     ("outcome", "type_name", "cause"),
     [
         (
-            (ops.CHILD_FAILED, {"error": {"type": "KeyError", "message": "k", "traceback": ""}}),
+            (ops.CHILD_FAILED, {"error": {"type": "KeyError", "message": "k", "traceback": "", "data": ""}}),
             "KeyError",
             "KeyError",
         ),

@@ -18,7 +18,12 @@ EVENT: Body = {
     "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 }
 PLAIN_EVENT: Body = EVENT | {"id": "~1", "v": None, "data": b"{}", "trace": None}
-FAILURE: Body = {"type": "ValueError", "message": "no", "traceback": 'File "a.py", line 1'}
+FAILURE: Body = {
+    "type": "ValueError",
+    "message": "no",
+    "traceback": 'File "a.py", line 1',
+    "data": '{"fields":{"code":"expired"},"causes":[{"type":"KeyError","message":"k"}]}',
+}
 POSITION: Body = {"partition": 3, "offset": 1_000_000}
 CORRELATE: Body = {
     "name": "payment/done",
@@ -290,14 +295,15 @@ def samples() -> Samples:
         "Event": ("Event", "an event as a client sends it, with every field", EVENT),
         "Event.plain": ("Event", "an event with nothing that may be left out", PLAIN_EVENT),
         "Claim": ("Claim", "a worker claims a partition", {"epoch": 7, "worker": "host-1"}),
-        "Commit.2": ("Commit", "a commit with every op, and acks", _every_op()),
-        "Commit.children.2": ("Commit", "every outcome of a child", _every_outcome()),
+        "Commit.3": ("Commit", "a commit with every op, and acks", _every_op()),
+        "Commit.children.3": ("Commit", "every outcome of a child", _every_outcome()),
         "Ingest.2": ("Ingest", "a batch of events, routed", INGEST),
         "Due": ("Due", "delayed events are due", DUE),
         "Fired": ("Fired", "timers have fired", {"timers": [{"run": "r", "key": "/nap", "due": T}]}),
         "Config.6": ("Config", "the functions in force, one under conditions and flow control", CONFIG),
-        "Admitted": ("Admitted", "the keys of two runs, and an event that has none", ADMITTED),
+        "Admitted.2": ("Admitted", "the keys of two runs, and an event that has none", ADMITTED),
         "GatesDue": ("GatesDue", "a batch has waited for long enough", GATES_DUE),
+        "LimitChanged": ("LimitChanged", "a limit has other numbers", {"limit": LIMIT, "changed": True}),
         "FunctionPaused": ("FunctionPaused", "a function is paused", PAUSED),
         "Ticked": ("Ticked", "a tick starts a run, another waits, a third is dropped", TICKED),
         "Level": ("Level", "a level is raised", {"level": 1}),
@@ -316,9 +322,9 @@ def samples() -> Samples:
             {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
         ),
         "DeadLetter": ("DeadLetter", "what could not be read", LETTER),
-        "Snapshot.11": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.12": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
-        "PackedState.7": ("PackedState", "runs that only wait, in a snapshot", PACKED),
+        "PackedState.8": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }
     reply: Body = {
         "command": "c1",
@@ -329,8 +335,8 @@ def samples() -> Samples:
         "error": None,
     }
     reply |= {"reason": "", "values": {"progress": b"1"}, "answer": b"7", "refused": None}
-    made["Reply.2"] = ("Reply", "the result of a run", reply)
-    made["Reply.failed.2"] = (
+    made["Reply.3"] = ("Reply", "the result of a run", reply)
+    made["Reply.failed.3"] = (
         "Reply",
         "a failed run",
         reply | {"status": "failed", "result": None, "error": FAILURE},
@@ -343,8 +349,8 @@ def _sent() -> Samples:
     made: Samples = {}
     for name, body in MESSAGES.items():
         message = {"origin": "1p4", "seq": 12, "body": (f"perdure.{name}", body)}
-        made[f"Message.{name}.4"] = ("Message", f"a message from another partition: {name}", message)
+        made[f"Message.{name}.5"] = ("Message", f"a message from another partition: {name}", message)
     for name, body in COMMANDS.items():
         command = {"id": "c1", "run": "f/chosen", "client": "me", "body": (f"perdure.{name}", body)}
-        made[f"Command.{name}.3"] = ("Command", f"a client's command: {name}", command)
+        made[f"Command.{name}.4"] = ("Command", f"a client's command: {name}", command)
     return made

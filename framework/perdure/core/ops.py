@@ -120,3 +120,5 @@ class Failure(TypedDict):
     type: str
     message: str
     traceback: str
+    data: str
+    """JSON: its own fields, and what led to it (`perdure.core.failures`); empty when there are none."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from perdure.authoring.retry import Retry, next_delay
-from perdure.core import ids, ops
-from perdure.core.ops import Failure, Op
+from perdure.core import failures, ids, ops
+from perdure.core.ops import Op
 from perdure.core.state import STILL, Pending, Run
 from perdure.engine import repeating, suspects
 from perdure.engine.driver import Driver
@@ -19,11 +19,7 @@ from perdure.execution.model import StepAsk
 from perdure.execution.ports import Attempt, Outcome
 from perdure.payloads.records import Sealer, seal_failure
 
-UNKNOWN: Failure = {
-    "type": "perdure.Unknown",
-    "message": "the attempt ended without an error",
-    "traceback": "",
-}
+UNKNOWN = failures.of_parts("perdure.Unknown", "the attempt ended without an error")
 
 
 class Attempts:
@@ -220,7 +216,7 @@ class Attempts:
         if op[0] == ops.ATTEMPT_FAILED:
             resident.attempts[ask.key] = number
             resident.turns.append(
-                Step([op], [], [], 64 + len(outcome.failure["traceback"] if outcome.failure else ""))
+                Step([op], [], [], 64 + (failures.size_of(outcome.failure) if outcome.failure else 0))
             )
             self._driver.mark(resident)
             return
@@ -238,7 +234,7 @@ class Attempts:
             resident, "a step is out of attempts", f"{ask.step_id}: {error['type']}: {error['message']}"
         )
         attempt: Op = ops.ATTEMPT_FAILED, {**body, "retry_at": body["time"]}
-        resident.turns.append(Step([attempt, parked], [], [], 256 + len(error["traceback"])))
+        resident.turns.append(Step([attempt, parked], [], [], 256 + failures.size_of(error)))
         resident.ended = True
         self._driver.mark(resident)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure.authoring.functions import Function
-from perdure.core import ops
+from perdure.core import failures, ops
 from perdure.core.ops import ASKED, STARTED, STEP_DONE, EventData, Op
 from perdure.core.state import Item
 from perdure.engine.executions import AnyExecution
@@ -135,7 +135,7 @@ def _event(event: EventData) -> int:
 
 def _error(body: Body) -> int:
     error = body["error"]
-    return len(error["message"]) + len(error["traceback"])
+    return failures.size_of(error)
 
 
 def _outcome(body: Body) -> int:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from perdure.core import failures
 from perdure.core.facts import Fact
 from perdure.core.limits import Limits
 from perdure.core.ops import Failure
@@ -55,7 +56,7 @@ def blamed(times: int, while_: str, again: str, where: str) -> Failure:
         f"the worker died {times} times while {while_}; it is not {again} again. Look for memory, native code or an"
         f" exit in {where}, then run the function anew"
     )
-    return {"type": "perdure.WorkerDied", "message": message, "traceback": ""}
+    return failures.of_parts("perdure.WorkerDied", message)
 
 
 class Suspects:

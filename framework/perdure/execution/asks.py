@@ -14,7 +14,7 @@ from perdure.authoring.sending import EventInput, to_event
 from perdure.core import ops, payload
 from perdure.core.durations import Duration, instant_us, to_us
 from perdure.core.ids import digest
-from perdure.core.ops import EventData, Failure, Op
+from perdure.core.ops import EventData, Op
 from perdure.errors import EncodingError, RunCancelled, StepError, StepTimeout, UsageError
 from perdure.execution.desk import Desk
 from perdure.execution.failures import step_error, type_name
@@ -229,8 +229,3 @@ def original_event(data: Mapping[str, Any]) -> EventData:
     event = dict(data["event"])
     event["data"] = payload.dumps(event["data"])
     return cast(EventData, event)
-
-
-def original_error(data: Mapping[str, Any]) -> Failure:
-    """How the run failed whose failure is being handled."""
-    return cast(Failure, data["error"])

@@ -17,6 +17,7 @@ from perdure.core.durations import from_us
 from perdure.errors import PayloadTooLarge, RunFailed, UsageError
 from perdure.execution import asks, streams
 from perdure.execution.desk import Desk, LoopDesk
+from perdure.execution.failures import run_failed
 from perdure.execution.runlog import RunLog
 from perdure.execution.step import Step
 from perdure.execution.tasks import RunTask, Scope
@@ -148,14 +149,8 @@ class FailedRun(BaseContext[E_co]):
 
     @cached_property
     def error(self) -> RunFailed:
-        """How the run failed: `.type_name`, `.message`, `.traceback`."""
-        failure = asks.original_error(self._failed)
-        return RunFailed(
-            self._failed["run_id"],
-            type_name=failure["type"],
-            message=failure["message"],
-            traceback=failure["traceback"],
-        )
+        """How the run failed: `.type_name`, `.message`, `.traceback`, `.fields`, `.causes`."""
+        return run_failed(self._failed["run_id"], self._failed["error"])
 
     @cached_property
     def events(self) -> list[Received[E_co]]:

@@ -72,7 +72,7 @@ class _Shown(Opener):
         try:
             return super().failure(failure)
         except PayloadError:
-            return {**failure, "traceback": ""}
+            return {**failure, "traceback": "", "data": ""}
 
     def event(self, event: EventData) -> EventData:
         try:

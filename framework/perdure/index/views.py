@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from perdure.core import ops, payload
+from perdure.core import failures, ops, payload
 from perdure.core.ids import shown_step
 from perdure.core.ops import EventData, Failure, Op
 from perdure.core.state import Run
@@ -218,11 +218,7 @@ def _child_ended(steps: Steps, body: Body, time: int) -> None:
         step.output = payload.loads(outcome["result"])
     else:
         reason = outcome.get("reason", "")
-        step.error = outcome.get("error") or {
-            "type": name.partition(".")[2],
-            "message": reason,
-            "traceback": "",
-        }
+        step.error = outcome.get("error") or failures.of_parts(name.partition(".")[2], reason)
 
 
 def _abandoned(steps: Steps, body: Body, time: int) -> None:

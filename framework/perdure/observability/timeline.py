@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-from perdure.core import ops
+from perdure.core import failures, ops
 from perdure.core.ids import BODY, shown_step
 from perdure.core.ops import Failure, Op
 from perdure.observability import names
@@ -158,7 +158,7 @@ def _child_ended(line: Timeline, body: Body) -> Sequence[Mark]:
     error = outcome.get("error")
     if error is None:
         kind = "cancelled" if name == ops.CHILD_CANCELLED else "refused"
-        error = Failure(type=kind, message=outcome["reason"], traceback="")
+        error = failures.of_parts(kind, outcome["reason"])
     return line.end(body["key"], "failed", error=error)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from perdure.core import ops, payload, sealed
+from perdure.core import failures, ops, payload, sealed
 from perdure.core.ids import shown_step
 from perdure.core.ops import EventData, Failure, Op
 from perdure.core.sealed import Reference
@@ -133,8 +133,10 @@ class Opener(_Walk):
             whole = f"{head}\n".encode() + b64decode(body, validate=True)
         except ValueError as error:
             raise PayloadDamaged("an encrypted error cannot be read: its bytes were changed") from error
-        message, traceback = payload.loads(self._vault.open(whole))
-        return {**failure, "message": message, "traceback": traceback}
+        # Those of earlier versions have no data.
+        message, traceback, *more = payload.loads(self._vault.open(whole))
+        opened: Failure = {**failure, "message": message, "traceback": traceback, "data": "".join(more)}
+        return opened
 
     def event(self, event: EventData) -> EventData:
         data = self.data(event["data"])
@@ -155,7 +157,9 @@ class Opener(_Walk):
             if (inner := sealed.unnested(holder.get(field))) is not None:
                 holder[field] = payload.loads(self.data(inner))
         if isinstance(told.get("error"), dict):
-            told["error"] = self.failure(cast("Failure", told["error"]))
+            error: Any = {"data": "", **told["error"]}
+            opened = self.failure(error)
+            told["error"] = failures.told(opened) if opened is not error else told["error"]
         return payload.dumps(told)
 
 
@@ -172,14 +176,14 @@ def seal_event(vault: Vault, event: EventData) -> EventData:
 
 
 def seal_failure(vault: Vault, failure: Failure) -> Failure:
-    """A failure whose message and traceback nobody reads without the key; its type stays. Only where payloads are
-    encrypted: it is small, and people look at it."""
+    """A failure of which nobody reads more than its type without the key. Only where payloads are encrypted: it is
+    small, and people look at it."""
     if not vault.encrypts or failure["traceback"].startswith(_MARK):
         return failure
-    made = vault.seal(payload.dumps([failure["message"], failure["traceback"]]))
+    made = vault.seal(payload.dumps([failure["message"], failure["traceback"], failure["data"]]))
     header = sealed.header_of(made)
     text = made[: header.body].decode() + b64encode(made[header.body :]).decode()
-    return {**failure, "message": f"({shown_of(made)})", "traceback": text}
+    return {**failure, "message": f"({shown_of(made)})", "traceback": text, "data": ""}
 
 
 def shown_of(data: bytes) -> str:

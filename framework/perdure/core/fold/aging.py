@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perdure.core import failures
 from perdure.core.fold import gates
 from perdure.core.ids import GENERATED, placement
 from perdure.core.state import PartitionState, Run
@@ -64,7 +65,7 @@ def run_bytes(run: Run) -> int:
     """About how much memory an ended run takes. It stays the same from its end on."""
     error = run.error
     size = RUN_BYTES + len(run.event["data"]) + len(run.result or b"") + sum(map(len, run.values.values()))
-    return size + (len(error["message"]) + len(error["traceback"]) if error is not None else 0)
+    return size + (failures.size_of(error) if error is not None else 0)
 
 
 def _ended_runs(state: PartitionState) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from perdure.core import ids, payload
+from perdure.core import failures, ids, payload
 from perdure.core.fold import channels
 from perdure.core.ops import EventData, Failure
 from perdure.core.routing import CANCELLED, FAILED, FINISHED, INVOKED, TICK
@@ -32,7 +32,7 @@ def ended(state: PartitionState, run: Run, ts: int) -> None:
         return
     whole: dict[str, Any] = {"run_id": run.id, "function_id": run.function, "status": run.status}
     if run.error is not None:
-        whole["error"] = dict(run.error)
+        whole["error"] = failures.told(run.error)
     if run.status == "cancelled":
         whole["reason"] = run.reason
     result = run.result
@@ -59,7 +59,7 @@ def started(state: PartitionState, run_id: str, function: str, event: EventData)
 def failure(run: Run, error: Failure, ts: int) -> EventData:
     """The event that starts a failure handler: what failed, how, and the event that began it."""
     event = run.event
-    whole: dict[str, Any] = {"run_id": run.id, "function_id": run.function, "error": dict(error)}
+    whole: dict[str, Any] = {"run_id": run.id, "function_id": run.function, "error": failures.told(error)}
     data = _written(lambda read: whole | {"event": {**event, "data": read(event["data"])}})
     return _made(FAILED, ids.digest("failed", run.id), ts, event, data)
 
