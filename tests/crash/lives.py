@@ -27,6 +27,7 @@ from tests.crash.scenarios import SCENARIOS, SIGNAL_DATA, End
 from tests.crash.service import app_on
 
 POLL_S = 0.002
+ANSWER_S = 90.0
 
 
 def end_of(run: Run) -> End:
@@ -69,6 +70,23 @@ async def send(app: App, name: str, n: int) -> None:
         ledger.write("accepted", {"id": f"{run_id} signal", "name": name, "n": n})
 
 
+async def request(app: App, name: str, n: int) -> None:
+    """Makes the request of a scenario that has one, always under the same id, and holds the answer against what it
+    must be: while a worker is there, or comes."""
+    scenario = SCENARIOS[name]
+    run_id = f"{scenario.start}/{name} {n}"
+    if scenario.request is None or f"{run_id} request" in {
+        line["id"] for line in ledger.accepted(ledger.folder())
+    }:
+        return
+    function = app.functions.get(run_id.partition("/")[0])
+    assert function is not None
+    run = app.handle(function, run_id)
+    answer = await run.request(scenario.request, SIGNAL_DATA, id=f"request {name} {n}", timeout=ANSWER_S)
+    assert answer == scenario.answer(n), f"{run_id} answered {answer}"
+    ledger.write("accepted", {"id": f"{run_id} request", "name": name, "n": n})
+
+
 def killer_of(folder: str) -> Any:
     """How a process on this log is killed or paused from within."""
     if not (Path(folder) / "kafka").exists():
@@ -100,6 +118,7 @@ async def _whole(folder: str, items: list[tuple[str, int]], options: dict[str, A
         await send(app, name, n)
     wanted = ends_of(items)
     async with app.worker() as engine:
+        await asyncio.gather(*(request(app, name, n) for name, n in items))
         while not all_ended(engine, wanted):
             await asyncio.sleep(POLL_S)
     await app.close()
@@ -163,6 +182,7 @@ def produce(folder: str, seed: int, first: int = 0, pause_s: float = 0.02, **opt
             while not sent:  # what was refused, or whose outcome is not known, is sent again under its ids
                 try:
                     await send(app, name, n)
+                    await request(app, name, n)
                     sent = True
                 except LogError as error:
                     if str(error) != refused:

@@ -21,6 +21,10 @@ class Scenario:
     """A function that is started by a command."""
     signal: str | None = None
     """A signal that the started run is sent."""
+    request: str | None = None
+    """A request that the started run answers."""
+    answer: Callable[[int], Any] = lambda n: None
+    """What it answers."""
 
 
 def one(function: str, result: Callable[[int], Any]) -> Callable[[int], list[End]]:
@@ -43,6 +47,9 @@ SCENARIOS: dict[str, Scenario] = {
     "choose": Scenario(one("choosing", lambda n: n + 5), ("crash/choosing",)),
     "loop": Scenario(one("looping", lambda n: 3 * n), ("crash/looping",)),
     "signal": Scenario(one("approval", lambda n: n + 7), start="approval", signal="approve"),
+    "request": Scenario(
+        one("haggling", lambda n: 7 * n + 1), start="haggling", request="offer", answer=lambda n: 7 * n
+    ),
     "invoke": Scenario(
         lambda n: [("parent", "completed", 2 * n + 1), ("child", "completed", 2 * n)], ("crash/parent",)
     ),

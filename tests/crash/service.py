@@ -16,7 +16,7 @@ from perdure import App, CancelOn, Context, FailureContext, Retry, SyncContext, 
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.logs.contract import Log
 from perdure.logs.sqlite import SqliteLog
-from tests.crash import admitting, clockwork, ledger, limited
+from tests.crash import admitting, asked, clockwork, ledger, limited
 from tests.crash.clockwork import TICKING
 from tests.crash.ledger import effect
 from tests.crash.limited import LIMITED
@@ -202,12 +202,6 @@ async def paying(ctx: Ctx) -> int:
     return await ctx.step.run("note", add, ctx.run_id, n, 0)
 
 
-async def approval(ctx: Ctx) -> int:
-    n = await ctx.step.run("ask", add, ctx.run_id, ctx.event.data["n"], 0)
-    given = await ctx.step.wait_for_signal("approved", "approve", timeout=600)
-    return await ctx.step.run("book", add, ctx.run_id, n, -1 if given is None else given.data)
-
-
 async def parent(ctx: Ctx) -> int:
     n = ctx.event.data["n"]
     doubled: int = await ctx.step.invoke("child", "child", {"n": n})
@@ -356,8 +350,8 @@ def declared(code: int) -> App:
     app.function(on="crash/overdue", id="overdue", retries=0, timeouts=Timeouts(finish="100ms"))(cancelling)
     app.function(on="crash/failing", retries=0, on_failure=undo)(failing)
     app.function(retries=0)(child)
-    app.function(retries=0)(approval)
     admitting.declare(app)
+    asked.declare(app)
     return app
 
 

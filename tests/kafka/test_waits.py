@@ -13,7 +13,7 @@ N = 5
 POINTS = 10
 
 
-@pytest.mark.parametrize("scenario", ["choose", "loop", "invoke"])
+@pytest.mark.parametrize("scenario", ["choose", "loop", "invoke", "request"])
 def test_promise_2_6_kill_after_every_append(place: MakePlace, scenario: str) -> None:
     deaths = [
         Death(place, [(scenario, N)], number, heard=number % 2 == 0, partitions=3) for number in range(POINTS)
