@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
+from perdure.logs.kafka.lookup import Lookup
 from perdure.testing.kafka import KafkaBroker
 from tests.brokers import PrivateBroker, cluster
 from tests.crash.processes import Place, pause, until
@@ -108,6 +112,43 @@ def test_one_hangs_while_it_leads_and_coordinates(load: Load, three: PrivateBrok
     three.resume(hung)
     whole(three)
     load.settle()
+
+
+def test_what_a_former_leader_does_not_have_is_told_by_where_it_ends(three: PrivateBroker) -> None:
+    """Asked while it hangs, it answers when it is back, and does not know yet that others lead."""
+    topic, count = "asked", 100
+    options = {"message.timestamp.type": "LogAppendTime"}
+    admin = ask(three)
+    admin.create_topics([NewTopic(topic, 1, 3, config=options)])[topic].result(20)
+    _produce(three, topic, count)
+    lookup = Lookup({"bootstrap.servers": three.servers, "group.id": "asks"}, committed=True)
+    until(lambda: lookup.bounds(topic, 0) == (0, count), "all have landed", 20)
+    pause(0.01)
+    since = int(time.time() * 1_000)
+    hung = leaders(three, topic)[0]
+    others = KafkaBroker(_without(three, hung))
+    three.pause(hung)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(lambda: (lookup.offset_at(topic, 0, since), lookup.read(topic, 0, count, 9)))
+        until(lambda: leaders(others, topic)[0] != hung, "others lead", 20)
+        _produce(others, topic, 1)
+        three.resume(hung)
+        offset, entries = asked.result(60)
+    assert offset == count, "nothing that it has not is passed over"
+    found = [entry.offset for entry in entries]
+    assert found == [count] or lookup.bounds(topic, 0)[1] <= count or lookup.read(topic, 0, count, 9), (
+        "it is seen"
+    )
+    until(lambda: bool(lookup.read(topic, 0, count, 9)), "asked again, it is there", 30)
+    lookup.close()
+    whole(three)
+
+
+def _produce(brokers: KafkaBroker, topic: str, count: int) -> None:
+    producer = Producer({"bootstrap.servers": brokers.servers, "acks": "all", "log_level": 0})
+    for _ in range(count):
+        producer.produce(topic, b"x", partition=0)
+    assert producer.flush(30) == 0
 
 
 def _without(brokers: KafkaBroker, node: int) -> str:
