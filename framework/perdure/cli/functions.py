@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perdure.cli import limiting
 from perdure.cli.commands import Command, Group
+from perdure.cli.deployed import deployed_ids, functions_of, no_such_function
 from perdure.cli.options import JsonOption, LogOption
 
 if TYPE_CHECKING:
     from perdure.core.deploys import Deploys
-    from perdure.errors import UsageError
 
-app = typer.Typer(cls=Group, help="Look at the deployed functions, and pause them.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group,
+    help="Look at the deployed functions, pause them, and change their limits.",
+    no_args_is_help=True,
+)
 
 FunctionArgument = Annotated[
     str, typer.Argument(metavar="FUNCTION", show_default=False, help="The function's id.")
@@ -31,14 +34,14 @@ def list_(log: LogOption = None, json: JsonOption = False) -> None:
     """
     from perdure.cli.places import opened
     from perdure.cli.shapes import dumped
-    from perdure.steering.pausing import deployed
+    from perdure.client.deployed import deployed
 
     async def read() -> Deploys:
         async with opened(log) as known:
             return await deployed(known)
 
     found = asyncio.run(read())
-    shown = [_shown(function, found.paused) for function in _functions(found)]
+    shown = [_shown(function, found.paused) for function in functions_of(found)]
     if json:
         typer.echo(dumped(shown))
     elif shown:
@@ -51,24 +54,6 @@ def list_(log: LogOption = None, json: JsonOption = False) -> None:
         printed(console(), made)
     else:
         typer.echo("no function is deployed: no worker has run on this log yet")
-
-
-def _functions(found: Deploys) -> list[dict[str, Any]]:
-    return found.current.config["functions"] if found.current is not None else []
-
-
-def deployed_ids(found: Deploys) -> list[str]:
-    """The ids of the functions that are in force."""
-    return [one["id"] for one in _functions(found)]
-
-
-def no_such_function(function: str, ids: Sequence[str]) -> UsageError:
-    """The error for an id that is none of those deployed."""
-    from perdure.errors import UsageError
-
-    near = difflib.get_close_matches(function, ids, n=1)
-    there = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(ids)) or 'none'}"
-    return UsageError(f"no function {function!r} is deployed; {there}")
 
 
 def _shown(function: dict[str, Any], paused: dict[str, str]) -> dict[str, Any]:
@@ -117,8 +102,9 @@ def _tell(function: str, paused: str | None, said: str, *, json: bool) -> None:
 
 async def _set(log: str | None, function: str, reason: str | None) -> None:
     from perdure.cli.places import client_of, opened, vault_at
+    from perdure.client.deployed import app_of, deployed
     from perdure.client.handle import checked_reason
-    from perdure.steering.pausing import app_of, deployed, set_paused
+    from perdure.steering.pausing import set_paused
 
     async with opened(log) as known, client_of(known, vault_at(log)) as client:
         ids = deployed_ids(await deployed(known))
@@ -126,3 +112,6 @@ async def _set(log: str | None, function: str, reason: str | None) -> None:
             raise no_such_function(function, ids)
         given = None if reason is None else checked_reason(reason)
         await set_paused(client, await app_of(known), function, given)
+
+
+limiting.add_to(app)

@@ -28,7 +28,7 @@ NAMESPACE = "perdure"
 RECORDS = (
     "Event", "Claim", "Commit", "Ingest", "Due", "Config", "Level", "Snapshotted", "Released", "Resumed", "Scanned",
     "Message", "Messages", "Command", "Ticked", "Reply", "DeadLetter", "Snapshot", "PackedState", "Fired", "Admitted",
-    "GatesDue", "FunctionPaused",
+    "GatesDue", "FunctionPaused", "LimitChanged",
 )  # fmt: skip
 """The records that stand alone in the log; every other schema is a part of one of these."""
 

@@ -24,7 +24,13 @@ KNOWN_MAX = 64
 PAUSE = "pause"
 """The note of a function that is paused, or goes on; its key names the function."""
 
-Note = Literal["put", "known", "ask", "here", "pause"]
+LIMIT = "limit"
+"""The note of a limit whose numbers are changed, or are those of the code again; its key names the limit."""
+
+NUMBERS = ("limit", "period", "burst", "timeout", "bytes")
+"""What of a limit may be changed while it is in force."""
+
+Note = Literal["put", "known", "ask", "here", "pause", "limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,11 @@ def pause_key(function: str) -> str:
     return f"pause {function}"
 
 
+def limit_key(limit: str) -> str:
+    """The key of what the registry says of a limit."""
+    return f"limit {limit}"
+
+
 def note_of(headers: Mapping[str, bytes]) -> str:
     """What an entry of the registry is for."""
     return headers.get(NOTE, b"put").decode(errors="replace")
@@ -64,9 +75,11 @@ class Deploys:
     known: dict[str, Deploy] = field(default_factory=dict[str, Deploy])
     current: Deploy | None = None
     version: int = 0
-    """After the entry that put the deploy in force there, or paused a function; it grows with each."""
+    """After the entry that put the deploy in force there, paused a function or changed a limit; it grows with each."""
     paused: dict[str, str] = field(default_factory=dict[str, str])
     """The functions of which nothing is started, and why: whatever is deployed."""
+    limits: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """The limits whose numbers are not those of the code, by their ids: whatever is deployed."""
 
     def take(self, offset: int, value: bytes, headers: Mapping[str, bytes]) -> bool:
         """Folds one entry; whether another deploy is in force now.
@@ -77,6 +90,8 @@ class Deploys:
         note = note_of(headers)
         if APP in headers and note == PAUSE:
             return self._pause(offset, value)
+        if APP in headers and note == LIMIT:
+            return self._limit(offset, value)
         if APP not in headers or note not in ("put", "known"):
             return False
         digest = digest_of(value)
@@ -92,7 +107,24 @@ class Deploys:
 
     def config(self) -> dict[str, Any] | None:
         """What is in force; None before any deploy."""
-        return self.current and self.current.config | {"version": self.version, "paused": dict(self.paused)}
+        if self.current is None:
+            return None
+        config: dict[str, Any] = self.current.config | {"version": self.version, "paused": dict(self.paused)}
+        if self.limits:
+            config["functions"] = [self._limited(function) for function in config["functions"]]
+        return config
+
+    def _limited(self, function: dict[str, Any]) -> dict[str, Any]:
+        specs = [self._numbered(spec) for spec in function.get("flow", ())]
+        return {**function, "flow": specs} if specs else function
+
+    def _numbered(self, spec: dict[str, Any]) -> dict[str, Any]:
+        return spec | self.numbers(spec["id"])
+
+    def numbers(self, limit: str) -> dict[str, int]:
+        """The numbers that hold for a limit instead of those in the code; none when these hold."""
+        changed = self.limits.get(limit)
+        return {} if changed is None else {name: changed[name] for name in NUMBERS}
 
     def _pause(self, offset: int, value: bytes) -> bool:
         body = codec.decode(value)[1]
@@ -101,6 +133,17 @@ class Deploys:
         if body["paused"]:
             self.paused[function] = body["reason"]
         if self.paused == before:
+            return False
+        self.version = offset + 1
+        return self.current is not None
+
+    def _limit(self, offset: int, value: bytes) -> bool:
+        body = codec.decode(value)[1]
+        limit, before = body["limit"], dict(self.limits)
+        self.limits.pop(limit["id"], None)
+        if body["changed"]:
+            self.limits[limit["id"]] = limit
+        if self.limits == before:
             return False
         self.version = offset + 1
         return self.current is not None

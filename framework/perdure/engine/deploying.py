@@ -14,6 +14,7 @@ from typing import Any
 
 from perdure.core import codec
 from perdure.core.deploys import (
+    LIMIT,
     NOTE,
     PAUSE,
     RANK,
@@ -21,6 +22,7 @@ from perdure.core.deploys import (
     Deploy,
     Deploys,
     digest_of,
+    limit_key,
     note_of,
     number_of,
     pause_key,
@@ -294,6 +296,9 @@ class Deploying:
         for function, reason in self._deploys.paused.items():
             body = {"function": function, "paused": True, "reason": reason}
             self._append(PAUSE, 0, value=codec.encode("FunctionPaused", body), key=pause_key(function))
+        for limit_id, limit in self._deploys.limits.items():
+            value = codec.encode("LimitChanged", {"limit": limit, "changed": True})
+            self._append(LIMIT, 0, value=value, key=limit_key(limit_id))
         current = self._deploys.current
         if current is not None:
             self._append(
