@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -22,8 +20,9 @@ from perdure.authoring.steps import step
 from perdure.authoring.subjects import event_models
 from perdure.client.client import Client
 from perdure.client.connections import Connections
+from perdure.client.deployed import deployed, may_send
 from perdure.client.handle import Handle, checked_reason
-from perdure.client.subjects import Subjects, check
+from perdure.client.subjects import check_at_start
 from perdure.config import log_url, payload_vault, schema_registry
 from perdure.core import ids
 from perdure.core.limits import DEFAULT_LIMITS, Limits
@@ -33,7 +32,7 @@ from perdure.engine.clock import Clock, SystemClock, clock_for
 from perdure.engine.engine import Engine
 from perdure.engine.schemas import Schemas
 from perdure.engine.services import Services
-from perdure.errors import LogError, UsageError
+from perdure.errors import UsageError
 from perdure.execution.asks import check_given
 from perdure.execution.context import Context
 from perdure.execution.sync_context import SyncContext
@@ -43,16 +42,14 @@ from perdure.observability.logging import RunLogging
 from perdure.observability.observer import Observer, Observers
 from perdure.observability.tracing import tracing
 from perdure.payloads.settings import Payloads, check_functions
-from perdure.steering.pausing import deployed, set_paused
+from perdure.steering.flow import Flow
+from perdure.steering.pausing import set_paused
 from perdure.steering.runs import Runs
 from perdure.steering.schedules import Schedules
 from perdure.worker.held import HeldLoop
 from perdure.worker.process import calm_collector, run_until_signalled
 from perdure.worker.steps import LocalSteps
 
-log = logging.getLogger("perdure.registry")
-
-SCHEMAS_CHECK_S = 10.0
 E = TypeVar("E")
 R = TypeVar("R")
 Events = EventInput | Sequence[EventInput]
@@ -102,6 +99,7 @@ class App:
         self._connections: Connections | None = None
         self.schedules = Schedules(self._connect, lambda given: self.functions.resolve(given).id, self._now)
         self.runs = Runs(self._connect, self.functions, self._now, self.limits)
+        self.flow = Flow(self.name, self._connect, self.functions)
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
@@ -157,9 +155,10 @@ class App:
         An event is an `Event`, a name with `data`, or `{"name", "data", "id", "key", "ts", "v"}`. `id` deduplicates for
         24 h among events of one key, or until a million other ids came to its partition; `key` (default: the class's
         key path, else the id) orders; `ts` in the future delivers then. Raises InvalidEvent, before anything is sent,
-        for an event that cannot be; LogError when the log did not take it.
+        for an event that cannot be; UsageError where the
+        workers encrypt and this process cannot; LogError when the log did not take it.
         """
-        client = await self._connect().client()
+        client = await may_send(await self._connect().client())
         # Type checkers know better; callers without one do not.
         many = isinstance(event, Iterable) and not isinstance(event, str | Event | Mapping)  # pyright: ignore[reportUnnecessaryIsInstance]
         if many and any(given is not None for given in (data, id, key, ts, v)):
@@ -209,7 +208,7 @@ class App:
         """
         function = self.functions.resolve(function)
         tags = checked_tags(tags or {})
-        client = await self._connect().client()
+        client = await may_send(await self._connect().client())
         run_id = client.new_run_id() if id is None else ids.named_run(function.id, id)
         started = self._start_event(client, function, event)
         if event is not None:
@@ -333,22 +332,11 @@ class App:
             yield Schemas()
             return
         try:
-            await self._check_schemas(registry)
+            if (topic := events_topic(self.log)) is not None:
+                await check_at_start(registry, topic, event_models(self.functions))
             yield Schemas(registry)
         finally:
             registry.close()
-
-    async def _check_schemas(self, registry: Subjects) -> None:
-        """Refuses to start when an event class has changed as its subject does not allow. A registry that does not
-        answer keeps no worker from starting: what waits for one is worth more than the check."""
-        topic = events_topic(self.log)
-        if topic is None:
-            return
-        try:
-            async with asyncio.timeout(SCHEMAS_CHECK_S):
-                await check(registry, topic, event_models(self.functions))
-        except (LogError, TimeoutError) as error:
-            log.warning("the event classes could not be held against the Schema Registry: %s", error)
 
     def run_worker(self, *, slots: int = 100, drain_timeout: float = 30.0, blocked_after: float = 5.0) -> int:
         """Runs a worker until SIGTERM or SIGINT, then drains; the process's exit code. What `perdure worker` does.

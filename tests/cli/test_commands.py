@@ -116,8 +116,8 @@ def test_the_fields_of_json_are_stable() -> None:
     ]
     view = json.loads(perdure("runs", "show", failed["id"], "--json").stdout)
     assert list(view) == [
-        *("id", "function", "status", "event", "created", "started", "ended", "duration_s", "parent", "tags"),
-        *("values", "held", "reason", "result", "error", "steps", "ops", "ops_total"),
+        *("id", "function", "status", "event", "created", "started", "ended", "duration_s", "restarts"),
+        *("parent", "tags", "values", "held", "reason", "result", "error", "steps", "ops", "ops_total"),
     ]
     assert list(view["event"]) == ["name", "id", "key", "ts", "v", "data"]
     assert list(view["error"]) == ["type", "message", "traceback"]

@@ -31,7 +31,14 @@ def test_the_commands() -> None:
     assert sorted(" ".join(path) for path in PATHS) == [
         *("dead-letters list", "dead-letters redrive", "dead-letters show"),
         *("dev", "doctor", "events list", "events send"),
-        *("functions list", "functions pause", "functions resume"),
+        *(
+            "functions limits",
+            "functions list",
+            "functions pause",
+            "functions reset-limits",
+            "functions resume",
+        ),
+        "functions set-limit",
         *(
             "runs cancel",
             "runs list",
@@ -90,11 +97,14 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     )
     assert done.stdout.split() == [
         *("perdure.cli", "perdure.cli.cancelling", "perdure.cli.choosing", "perdure.cli.commands"),
-        *("perdure.cli.doctor", "perdure.cli.events"),
+        *("perdure.cli.deployed", "perdure.cli.doctor", "perdure.cli.events"),
         *(
             "perdure.cli.functions",
             "perdure.cli.letters",
+            "perdure.cli.limiting",
+            "perdure.cli.many",
             "perdure.cli.options",
+            "perdure.cli.pausing",
             "perdure.cli.repeating",
             "perdure.cli.root",
             "perdure.cli.running",

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from perdure import App, Context
-from perdure.cli import cancelling, steering
+from perdure.cli import many, steering
 from perdure.cli.root import app as commands
 
 calls: list[str] = []
@@ -177,13 +177,26 @@ def test_without_a_worker_it_is_in_the_log(shop: App) -> None:
 
 
 def test_it_asks_before_it_cancels_several(shop: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancelling, "_at_terminal", lambda: True)
+    monkeypatch.setattr(many, "_at_terminal", lambda: True)
     no = perdure("runs", "cancel", "--function", "wait", text="n\n")
     assert (no.exit_code, "this cancels 3 runs: 3 of wait (" in no.output) == (1, True)
     assert perdure("runs", "cancel", "--function", "wait", text="\n").exit_code == 1
     assert not after_working(shop, lambda: shop.runs.list(status="cancelled"))
     yes = perdure("runs", "cancel", "--function", "wait", text="y\n")
     assert (yes.exit_code, "3 runs told to end" in yes.output) == (0, True)
+
+
+def test_all_that_fit_are_paused_and_resumed(shop: App) -> None:
+    steering.TAKEN_UP_S = 10.0
+    acme = ("--tag", "tenant=acme", "--yes")
+    paused = while_working(shop, lambda: perdure("runs", "pause", *acme, "--reason", "the bank is away"))
+    assert paused.stdout == "2 runs paused\n"
+    assert statuses() == {"buy/seven": "failed", "wait/0": "paused", "wait/1": "paused", "wait/2": "running"}
+    assert perdure("runs", "pause", *acme).stdout == "no live run fits\n"
+    resumed = while_working(shop, lambda: parsed("runs", "resume", "--status", "paused", "--yes"))
+    assert sorted(run["id"] for run in resumed) == ["wait/0", "wait/1"]
+    assert statuses()["wait/0"] == "running"
+    assert perdure("runs", "resume", "--function", "wait").stdout == "no paused or parked run fits\n"
 
 
 def test_one_is_cancelled_without_being_asked(shop: App) -> None:
@@ -261,3 +274,15 @@ def test_what_cannot_be_rerun(shop: App) -> None:
     assert len(parsed("runs", "list", "--function", "buy")) == 1
     none = perdure("runs", "rerun", "eight")
     assert (none.exit_code, "`perdure runs list` shows" in none.output) == (1, True)
+
+
+def test_a_function_that_is_gone_is_not_rerun(shop: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = App("shop", log=shop.log)
+
+    @other.function
+    async def bye(ctx: Context) -> None: ...
+
+    after_working(other, lambda: other.runs.list())
+    gone = perdure("runs", "rerun", "seven")
+    assert gone.exit_code == 2
+    assert "no function 'buy' is deployed; did you mean bye?" in gone.output

@@ -28,7 +28,7 @@ def running(*keys: str) -> Journal:
 
 def test_every_record_kind_has_a_fold():
     journal_kinds = set(codec.RECORDS) - {"Event", "Reply", "DeadLetter", "Snapshot", "PackedState"}
-    journal_kinds -= {"FunctionPaused"}  # it stands in the registry
+    journal_kinds -= {"FunctionPaused", "LimitChanged"}  # they stand in the registry
     assert journal_kinds | {"undecodable"} == journal.FOLDED
 
 
@@ -233,7 +233,7 @@ def test_a_record_that_does_not_belong_into_a_journal_is_void():
 
 def test_a_failed_run_starts_its_handler_once():
     j = running("/a")
-    error = {"type": "ValueError", "message": "no", "traceback": ""}
+    error = {"type": "ValueError", "message": "no", "traceback": "", "data": ""}
     j.commit("r", ("perdure.RunFailed", {"time": 2, "error": error, "handler": "f:on-failure"}))
     handlers = [run for run in j.state.runs.values() if run.function == "f:on-failure"]
     assert len(handlers) == 1

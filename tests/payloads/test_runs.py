@@ -274,3 +274,23 @@ async def test_what_nobody_could_match_is_refused_at_start() -> None:
     with pytest.raises(UsageError, match=r"'one', cancel_on: .*which this app encrypts; match by the key"):
         async with environment(app):
             pass
+
+
+async def test_a_process_without_the_keys_sends_no_clear_text() -> None:
+    app, plain = whole_app(), whole_app(None)
+    async with environment(app) as env:
+        run = await env.start(app.functions.resolve("child"), {"word": "w"})
+        with plain.borrowed(plain.connections(env.log.connect()), env.clock):
+            child = plain.functions.resolve("child")
+            handle = plain.handle(child, run.id)
+            for send in (
+                lambda: plain.send("order/placed", {"word": SECRET}),
+                lambda: plain.start(child, {"word": SECRET}),
+                lambda: handle.signal("go", SECRET),
+                lambda: handle.request("go", SECRET),
+            ):
+                with pytest.raises(UsageError, match="this process has no keys"):
+                    await send()
+            await handle.cancel()
+            await plain.close()
+        assert SECRET.encode() not in await everything(env)

@@ -146,7 +146,8 @@ async def _sent(
     from perdure.authoring.sending import to_event
     from perdure.cli.listening import unheard
     from perdure.cli.loading import load, place_of
-    from perdure.cli.places import client_of, opened, refuse_clear_text, url_of, vault_at
+    from perdure.cli.places import client_of, opened, url_of, vault_at
+    from perdure.client.deployed import refuse_clear_text
     from perdure.engine.clock import SystemClock
 
     loaded = None if place is None else load(place_of(place))

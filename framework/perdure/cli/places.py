@@ -49,20 +49,6 @@ def vault_at(given: str | None) -> Vault:
     return payload_vault(None, "", url_of(given))
 
 
-async def refuse_clear_text(log: Log, vault: Vault) -> None:
-    """Raises UsageError when the app that the log is of encrypts, and what is sent from here would not be."""
-    from perdure.steering.pausing import deployed
-
-    if vault.encrypts:
-        return
-    current = (await deployed(log)).current
-    if current is not None and current.config["encrypts"]:
-        raise UsageError(
-            "the app of this log encrypts its payloads, and this command has no keys: what it sends would be clear text"
-            " in the log. Set PERDURE_PAYLOAD_KEYS as the workers have it"
-        )
-
-
 def refuse_memory(url: str) -> None:
     """Raises UsageError for a log that another process cannot reach."""
     if url.startswith("memory:"):

@@ -53,20 +53,27 @@ def rerun(
 async def _rerun(text: str, log: str | None, from_step: str | None, id: str | None) -> tuple[str, str, str]:  # noqa: A002
     """The id of the run that is meant, its function, and the id of the new run."""
     from perdure.authoring.registry import Registry
+    from perdure.cli.deployed import deployed_ids, no_such_function
     from perdure.cli.history import find_run
     from perdure.cli.places import connected
+    from perdure.client.deployed import deployed
     from perdure.core.limits import DEFAULT_LIMITS
     from perdure.engine.clock import SystemClock
     from perdure.errors import PerdureError
     from perdure.index.reader import JournalReader
-    from perdure.steering.pausing import deployed
     from perdure.steering.runs import Runs
 
     async with connected(log) as connections:
         reader = JournalReader((await connections.get()).log)
         await reader.read()
         run = find_run(reader, text)
-        paused = (await deployed((await connections.get()).log)).paused
+        found = await deployed((await connections.get()).log)
+        handlers = (
+            [function["handler"] for function in found.current.config["functions"]] if found.current else []
+        )
+        if found.current is not None and run.function not in (*(ids := deployed_ids(found)), *handlers):
+            raise no_such_function(run.function, ids)
+        paused = found.paused
         if run.function in paused:
             why = f" ({paused[run.function]})" if paused[run.function] else ""
             raise PerdureError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perdure.cli import cancelling, repeating, steering
+from perdure.cli import cancelling, pausing, repeating, steering
 from perdure.cli.choosing import Choice, FunctionOption, SinceOption, StatusOption, TagOption
 from perdure.cli.commands import Command, Group
 from perdure.cli.options import JsonOption, LogOption, RunArgument
@@ -109,5 +109,5 @@ def show(
         show_run(view, total, _now())
 
 
-for _commands in (steering, cancelling, repeating):
+for _commands in (steering, pausing, cancelling, repeating):
     _commands.add_to(app)

@@ -273,10 +273,10 @@ async def _is_there(log: str | None, run_id: str) -> bool:
 @asynccontextmanager
 async def _schedules(log: str | None) -> AsyncGenerator[Schedules]:
     """`app.schedules` of the app that the log is of, whose functions are those that are deployed."""
-    from perdure.cli.functions import deployed_ids, no_such_function
+    from perdure.cli.deployed import deployed_ids, no_such_function
     from perdure.cli.places import connected
+    from perdure.client.deployed import deployed
     from perdure.engine.clock import SystemClock
-    from perdure.steering.pausing import deployed
     from perdure.steering.schedules import Schedules
 
     async with connected(log) as connections:

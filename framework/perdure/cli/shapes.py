@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from perdure.cli.wording import iso
-from perdure.core import payload
+from perdure.core import failures, payload
 from perdure.core.ops import EventData, Op
 from perdure.core.state import Run
 from perdure.errors import EncodingError
@@ -62,13 +62,14 @@ def view_json(view: RunView, ops_total: int) -> Json:
         "started": iso(view.started),
         "ended": iso(view.ended),
         "duration_s": seconds(view.ended - view.started) if view.ended and view.started else None,
+        "restarts": view.restarts,
         "parent": view.parent,
         "tags": view.tags,
         "values": view.values,
         "held": view.held or None,
         "reason": view.reason or None,
         "result": view.result,
-        "error": None if view.error is None else dict(view.error),
+        "error": None if view.error is None else failures.told(view.error),
         "steps": [step_json(step) for step in view.steps],
         "ops": len(view.ops),
         "ops_total": ops_total,
@@ -87,7 +88,7 @@ def step_json(step: StepView) -> Json:
         "took_s": seconds(step.took) if step.took else None,
         "due": iso(step.due or 0),
         "output": step.output,
-        "error": None if step.error is None else dict(step.error),
+        "error": None if step.error is None else failures.told(step.error),
     }
 
 

@@ -187,6 +187,10 @@ def _facts(view: RunView, ops_total: int, now: int) -> list[tuple[str, str]]:
         facts.append(("started", _when(view.started, now)))
     if view.ended:
         facts.append(("ended", _when(view.ended, now)))
+    if view.restarts:
+        facts.append(
+            ("lives", f"{view.restarts + 1:,}: it has begun anew, and its steps are those of the last one")
+        )
     if view.parent is not None:
         facts.append(("parent", view.parent))
     facts += [("tags", shortened(view.tags, 400))] if view.tags else []

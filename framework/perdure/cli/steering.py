@@ -24,7 +24,7 @@ POLL_S = 0.05
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (start, pause, resume, signal):
+    for command in (start, signal):
         app.command(cls=Command)(command)
 
 
@@ -72,7 +72,8 @@ async def _started(
     from perdure.authoring.names import INVOKED
     from perdure.cli.events import fitted
     from perdure.cli.loading import load, place_of
-    from perdure.cli.places import refuse_clear_text, refuse_memory, url_of
+    from perdure.cli.places import refuse_memory, url_of
+    from perdure.client.deployed import refuse_clear_text
 
     app = load(place_of(place))
     function = app.functions.resolve(function_id)
@@ -88,47 +89,6 @@ async def _started(
             return url, (await app.start(function, event, id=id)).run_id
         finally:
             await app.close()
-
-
-def pause(
-    run: RunArgument,
-    log: LogOption = None,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
-    ] = "",
-    json: JsonOption = False,
-) -> None:
-    """Pause a run: no further step of it starts until it is resumed.
-
-    [dim]Example:[/]  perdure runs pause 3-k3x9ab --reason "the bank is away"
-    """
-    steer(
-        run,
-        log,
-        "pause",
-        lambda handle: handle.pause(reason=reason),
-        refuses=lambda run: f"it is {run.status} already" if run.status in ("paused", "parked") else "",
-        done=lambda run: run.status == "paused",
-        json=json,
-    )
-
-
-def resume(run: RunArgument, log: LogOption = None, json: JsonOption = False) -> None:
-    """Let a paused or parked run go on, over its recorded steps, with the code of now.
-
-    [dim]Example:[/]  perdure runs resume 3-k3x9ab
-    """
-    steer(
-        run,
-        log,
-        "resume",
-        lambda handle: handle.resume(),
-        refuses=lambda run: (
-            "" if run.status in ("paused", "parked") else f"it is {run.status}, not paused or parked"
-        ),
-        done=lambda run: run.status not in ("paused", "parked"),
-        json=json,
-    )
 
 
 def signal(
@@ -226,7 +186,8 @@ async def _steered(
 ) -> Outcome:
     from perdure.authoring.payloads import codec_of
     from perdure.cli.history import find_run
-    from perdure.cli.places import client_of, opened, refuse_clear_text, vault_at
+    from perdure.cli.places import client_of, opened, vault_at
+    from perdure.client.deployed import refuse_clear_text
     from perdure.client.handle import Handle
     from perdure.core.limits import DEFAULT_LIMITS
     from perdure.errors import PerdureError

@@ -66,6 +66,8 @@ class Client:
         """Appends that are perhaps not acknowledged, and until when they have to be; the oldest first."""
         self._looking: asyncio.TimerHandle | None = None
         self._asking: set[asyncio.Task[None]] = set()
+        self.may_send = False
+        """Whether it is known that clear text is what the workers expect (`perdure.client.deployed`)."""
         self._pace = Pace(self._routed, self.vault.limits.events_waiting_max)
 
     # ------------------------------------------------------------------ appending

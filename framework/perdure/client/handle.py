@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from perdure.authoring.names import text_fault
 from perdure.authoring.payloads import Codec
 from perdure.client.client import Client
+from perdure.client.deployed import may_send
 from perdure.client.ends import End, Reply
 from perdure.client.wire import opened
 from perdure.core import payload
@@ -20,10 +21,10 @@ from perdure.errors import (
     RequestRefused,
     RunCancelled,
     RunEnded,
-    RunFailed,
     RunSkipped,
     UsageError,
 )
+from perdure.execution.failures import run_failed
 
 REASON_BYTES_MAX = 1_024
 R = TypeVar("R")
@@ -59,9 +60,7 @@ class Handle(Generic[R]):
         reply = await (self._end() if timeout is None else self._end_within(timeout))
         if reply["status"] == "failed":
             error = reply["error"]
-            raise RunFailed(
-                self.run_id, type_name=error["type"], message=error["message"], traceback=error["traceback"]
-            )
+            raise run_failed(self.run_id, error)
         if reply["status"] == "cancelled":
             raise RunCancelled(self.run_id, reply["reason"])
         if reply["status"] == "skipped":
@@ -118,7 +117,7 @@ class Handle(Generic[R]):
         that is not known, RequestRefused when it has too many commands to take yet.
         """
         body = self._signal(name, data, id)
-        client = await self._connect()
+        client = await may_send(await self._connect())
         try:
             reply = await client.answer_to(
                 self.run_id, "SignalSend", body, id or client.make_id(), to_us(timeout) / 1e6
@@ -142,7 +141,7 @@ class Handle(Generic[R]):
         run may take it up all the same then.
         """
         body = self._signal(name, data, id) | {"request": True}
-        client = await self._connect()
+        client = await may_send(await self._connect())
         try:
             reply = await client.answer_to(
                 self.run_id,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from perdure.authoring.events import Event
 from perdure.authoring.subjects import changes, json_schema, subject_of
-from perdure.errors import IncompatibleSchema
+from perdure.errors import IncompatibleSchema, LogError
 
-__all__ = ["Subjects", "Verdict", "check", "judge", "register"]
+__all__ = ["Subjects", "Verdict", "check", "check_at_start", "judge", "register"]
+
+CHECK_S = 10.0
+log = logging.getLogger("perdure.registry")
 
 
 class Version(Protocol):
@@ -73,6 +78,16 @@ async def _judged(registry: Subjects, event: str, subject: str, model: type[Even
 async def check(registry: Subjects, topic: str, models: Mapping[str, type[Event]]) -> None:
     """Raises IncompatibleSchema, naming the fields, when the registry would refuse one of the classes; LogError."""
     _refuse(await judge(registry, topic, models))
+
+
+async def check_at_start(registry: Subjects, topic: str, models: Mapping[str, type[Event]]) -> None:
+    """Refuses to start when an event class has changed as its subject does not allow. A registry that does not answer
+    keeps no worker from starting: what waits for one is worth more than the check."""
+    try:
+        async with asyncio.timeout(CHECK_S):
+            await check(registry, topic, models)
+    except (LogError, TimeoutError) as error:
+        log.warning("the event classes could not be held against the Schema Registry: %s", error)
 
 
 async def register(registry: Subjects, topic: str, models: Mapping[str, type[Event]]) -> list[Verdict]:

@@ -1,0 +1,104 @@
+"""`perdure runs pause | resume`: one run, or all that fit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perdure.cli import many, steering
+from perdure.cli.choosing import FunctionOption, SinceOption, TagOption
+from perdure.cli.commands import Command
+from perdure.cli.many import LiveOption, SomeRunArgument, YesOption
+from perdure.cli.options import JsonOption, LogOption
+
+HELD = ("paused", "parked")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (pause, resume):
+        app.command(cls=Command)(command)
+
+
+def pause(
+    run: SomeRunArgument = None,
+    log: LogOption = None,
+    function: FunctionOption = None,
+    status: LiveOption = None,
+    since: SinceOption = None,
+    tag: TagOption = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
+    ] = "",
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Pause a run, or all live runs that fit: no further step of them starts until they are resumed.
+
+    [dim]Examples:[/]  perdure runs pause 3-k3x9ab --reason "the bank is away"   ·   … pause --tag tenant=acme
+    """
+    choice = many.chosen(run, status, function, since, tag)
+    if choice is not None:
+        wish = many.Wish(
+            verb="pauses",
+            past="paused",
+            command="PauseAsk",
+            body={"reason": reason},
+            fits=lambda run: run.status not in HELD,
+            which="live",
+            done=lambda run: run.status in HELD or not run.live,
+            is_done="paused",
+            told="told to pause",
+        )
+        many.steer_all(choice, status, log, wish, yes=yes, json=json)
+        return
+    steering.steer(
+        run or "",
+        log,
+        "pause",
+        lambda handle: handle.pause(reason=reason),
+        refuses=lambda run: f"it is {run.status} already" if run.status in HELD else "",
+        done=lambda run: run.status == "paused",
+        json=json,
+    )
+
+
+def resume(
+    run: SomeRunArgument = None,
+    log: LogOption = None,
+    function: FunctionOption = None,
+    status: LiveOption = None,
+    since: SinceOption = None,
+    tag: TagOption = None,
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Let a paused or parked run go on, or all that fit, over their recorded steps, with the code of now.
+
+    [dim]Examples:[/]  perdure runs resume 3-k3x9ab   ·   … resume --function bill --status parked
+    """
+    choice = many.chosen(run, status, function, since, tag)
+    if choice is not None:
+        wish = many.Wish(
+            verb="resumes",
+            past="resumed",
+            command="ResumeAsk",
+            body={"reason": ""},
+            fits=lambda run: run.status in HELD,
+            which="paused or parked",
+            done=lambda run: run.status not in HELD,
+            is_done="resumed",
+            told="told to go on",
+        )
+        many.steer_all(choice, status, log, wish, yes=yes, json=json)
+        return
+    steering.steer(
+        run or "",
+        log,
+        "resume",
+        lambda handle: handle.resume(),
+        refuses=lambda run: "" if run.status in HELD else f"it is {run.status}, not paused or parked",
+        done=lambda run: run.status not in HELD,
+        json=json,
+    )
