@@ -189,6 +189,8 @@ def test_packed_runs_are_due_in_order_and_what_was_unpacked_is_not_due_twice():
     Dormant(j.state).pack(**EVERYTHING)
     assert runs.next_due() == 20
     assert [due for due, _ in runs.due(70, 10)] == [20, 20, 50, 70]
+    assert sorted(run.id for run in runs.copies_due(50)) == ["f/1", "f/2", "f/3"]
+    assert (runs.packed, [*runs.copies_due(19)]) == (5, [])
     assert runs["f/2"].pending["/nap"].due == 50
     woken = [runs.unpack_due(*entry) for entry in runs.due(70, 10)]
     assert {run.id for run in woken if run is not None} == {"f/0", "f/1", "f/3"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from perdure import App, Context
-from perdure.engine import partition as partition_module
+from perdure.engine import apart
 from perdure.engine.engine import Engine
 from perdure.engine.partition import Partition
 from perdure.engine.services import Services
@@ -22,7 +23,7 @@ PARTITIONS = 4
 @pytest.fixture(autouse=True)
 def long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three entries are many."""
-    monkeypatch.setattr(partition_module, "LONG_READ_ENTRIES", 3)
+    monkeypatch.setattr(apart, "LONG_READ_ENTRIES", 3)
 
 
 async def written() -> tuple[App, MemoryLog]:
@@ -69,14 +70,15 @@ async def test_one_is_led_before_the_next_is_read(monkeypatch: pytest.MonkeyPatc
 
 async def test_one_of_which_nothing_comes_holds_nobody_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     a, _ = await written()
-    follow = Services.follow
+    read = MemoryLog.read
 
-    def deaf(self: Services, topic: Topic, partition: int, offset: int) -> None:
-        if (topic, partition) != (Topic.JOURNAL, 0):
-            follow(self, topic, partition, offset)
+    async def deaf(self: MemoryLog, topic: Topic, partition: int, *more: int) -> Sequence[Entry]:
+        if (topic, partition) == (Topic.JOURNAL, 0):
+            await asyncio.sleep(3600)
+        return await read(self, topic, partition, *more)
 
-    monkeypatch.setattr(Services, "follow", deaf)
-    monkeypatch.setattr(partition_module, "LONG_READ_US", 50_000)
+    monkeypatch.setattr(MemoryLog, "read", deaf)
+    monkeypatch.setattr(apart, "LONG_READ_US", 50_000)
     async with a._serving() as engine:
         await until_they_lead(engine, set(range(1, PARTITIONS)))
     await a.close()
@@ -94,4 +96,28 @@ async def test_one_that_goes_while_it_waits_or_reads_leaves_its_turn_to_others(h
             assert gone is None
         await until_they_lead(engine, {1, 3})
         assert not engine.services.long_reads.locked()
+    await a.close()
+
+
+async def test_who_leads_already_is_not_behind_what_another_has_to_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is followed comes in the order in which it was fetched (Kafka): so only the ends of long journals are."""
+    a, log = await written()
+    followed: dict[int, int] = {}
+    follow = Services.follow
+
+    def noted(self: Services, topic: Topic, partition: int, offset: int) -> None:
+        if topic is Topic.JOURNAL:
+            followed[partition] = offset
+        follow(self, topic, partition, offset)
+
+    ends = {number: (await log.bounds(Topic.JOURNAL, number))[1] for number in range(PARTITIONS)}
+    monkeypatch.setattr(Services, "follow", noted)
+    monkeypatch.setattr(apart, "PART_ENTRIES", 2)
+    async with a.worker() as engine:
+        await until_they_lead(engine, set(range(PARTITIONS)))
+        assert followed == ends
+        claims = [partition.state.epoch for partition in engine.partitions.values()]
+        assert claims == [2] * PARTITIONS, "no claim was made too early"
     await a.close()

@@ -12,6 +12,7 @@ import pytest
 
 from perdure import App, Context
 from perdure.core.limits import DEFAULT_LIMITS
+from perdure.core.roster import Roster
 from perdure.engine.partition import Partition
 from perdure.engine.shelf import UNIT, FileShelf
 from perdure.testing import Environment, TestRun, environment
@@ -79,6 +80,36 @@ async def test_what_is_packed_goes_through_a_snapshot_and_a_crash() -> None:
         assert len(state.runs) == 40
         await env.advance("11m")
         assert [run.result for run in naps] == [2 * n for n in range(40)]
+
+
+async def test_an_owner_whose_predecessors_died_looks_at_no_run_that_only_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It names what it wakes (A8): what has something to do, and what is due."""
+    looked: list[str] = []
+    made = Roster._made
+
+    def noted(self: Roster[Any, Any], digest: int, place: int) -> Any:
+        value = made(self, digest, place)
+        looked.append(getattr(value, "function", "a cell"))
+        return value
+
+    async with environment(waiting(snapshot_tail_bytes_min=1_500), partitions=1) as env:
+        naps = await env.send([{"name": "nap", "data": {"n": n, "s": 60 + 60 * (n > 0)}} for n in range(30)])
+        await env.send("other", {})
+        counts: list[int] = []
+        for _ in range(3):
+            await env.crash_worker()
+            env.clock.move(env.clock.now() + 30_000_000)
+            monkeypatch.setattr(Roster, "_made", noted)
+            await env.start_worker()
+            assert partition(env).state.runs.packed > 20
+            counts.append(len(looked))
+            looked.clear()
+            monkeypatch.setattr(Roster, "_made", made)
+        assert max(counts) <= 2, "the one that is due"
+        await env.advance("1h")
+        assert [run.result for run in naps] == [2 * n for n in range(30)]
 
 
 async def test_a_command_to_a_packed_run_reaches_it() -> None:

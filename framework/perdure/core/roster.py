@@ -191,6 +191,13 @@ class Roster(MutableMapping[K, V]):
         """The first of those that are packed and due by some time: when, and a number for each."""
         return self.agenda.up_to(until, pairs_max) if until >= 0 else []
 
+    def copies_due(self, until: int) -> Iterator[V]:
+        """Of those that are packed, copies of those that are due by some time. Raises OSError."""
+        for _, digest in self.due(until, len(self._places)):
+            place = self._places.value_of(digest)
+            if place is not None:
+                yield self._made(digest, place)
+
     def timer(self, digest: int) -> tuple[str, str]:
         """One of these by its name, and the key of its timer; empty when it is no longer here, or that is no timer.
         Raises OSError."""

@@ -10,6 +10,8 @@ from perdure.core.facts import KIND, STAMP, Fact, Stamp, read_fact
 from perdure.core.fold import fold
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.state import PartitionState
+from perdure.engine import apart
+from perdure.engine.apart import Turn, read_apart
 from perdure.engine.lead import Lead
 from perdure.engine.packing import Packing
 from perdure.engine.pauses import LONGEST_US, jittered
@@ -22,10 +24,6 @@ from perdure.logs.contract import Entry, Producer, Topic, check_whole
 
 RECLAIM_PAUSE_US = 200_000
 RELEASE_TIMEOUT_S = 3.0
-LONG_READ_ENTRIES = 5_000
-"""With more to read than this, a partition waits for its turn."""
-LONG_READ_US = 10_000_000
-"""How long others wait for one that reads; it may be one of which nothing comes."""
 
 
 class _ShelfLost(Exception):
@@ -46,9 +44,11 @@ class Partition:
         self._spill = Spill()
         self._begin()
         self._catch_up_to = 0
+        self._seen = 0
+        """Where it was when somebody looked last whether it gets on."""
         self._claiming: tuple[bytes, Producer] | None = None
         self._following = False
-        self._reads_alone = False
+        self._turn = Turn(services)
         self._failures = 0
         self._gone = False
         self._was = b""
@@ -86,8 +86,10 @@ class Partition:
             await self._load()
         except LevelTooNew as error:
             self._leave_alone(error)
+        except _ShelfLost as error:
+            self._begin_anew(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, a partition that is held has to be led
-            self._let_others_read()
+            self._turn.over()
             if self._gone:
                 return
             services, clock = self._services, self._services.clock
@@ -104,7 +106,10 @@ class Partition:
         first, end = await log.bounds(Topic.JOURNAL, self.number)
         for name in reversed(await log.snapshots(self.number)):
             try:
+                await self._turn.wait()  # of large ones, one is in memory
                 chunks = await log.get_snapshot(self.number, name)
+                if sum(map(len, chunks)) < apart.LONG_SNAPSHOT_BYTES:
+                    self._turn.over()
                 state, covers = await restored(chunks, self.state.limits, shelf := FileShelf())
             except (EncodingError, LogError) as error:
                 self._services.trouble(
@@ -133,13 +138,14 @@ class Partition:
                 f" log says that there were {log.generations[0]} at first. They would be looked for elsewhere, so it is"
                 " left alone: has the number of partitions of events been changed by hand?"
             )
-        if end - self._position > LONG_READ_ENTRIES:
-            await self._wait_to_read()
+        if end - self._position > apart.LONG_READ_ENTRIES:
+            await self._turn.wait()
+            await read_apart(log, self.number, self._position, end, self._take_part)
         if self._gone:
             self._let_state_go()
-            self._let_others_read()
+            self._turn.over()
             return
-        self._catch_up_to = end
+        self._catch_up_to, self._seen = end, self._position
         self._following = True
         self._services.follow(Topic.JOURNAL, self.number, self._position)
         if self._position >= end:
@@ -150,16 +156,18 @@ class Partition:
             # Who claims before it has read everything leads when it has: its claim lies behind all of it.
             self._claim_later()
 
-    async def _wait_to_read(self) -> None:
-        services = self._services
-        await services.long_reads.acquire()
-        self._reads_alone = True
-        services.clock.call_at(services.clock.now() + LONG_READ_US, self._let_others_read)
-
-    def _let_others_read(self) -> None:
-        if self._reads_alone:
-            self._reads_alone = False
-            self._services.long_reads.release()
+    def _take_part(self, entries: Sequence[Entry]) -> bool:
+        """Entries that were read apart; whether there is a use for more."""
+        if self._gone:
+            return False
+        try:
+            for entry in entries:
+                self._take(entry)
+        except LogDamaged as error:
+            self._leave_alone(error)
+            return False
+        self._packing.consider(())
+        return not self._gone
 
     # ------------------------------------------------------------------ claims
 
@@ -195,7 +203,12 @@ class Partition:
         clock.call_at(clock.now() + RECLAIM_PAUSE_US + jitter, self._claim_if_none)
 
     def _claim_if_none(self) -> None:
-        if self.lead is None and not self._gone:
+        if self.lead is not None or self._gone:
+            return
+        if self._catch_up_to > self._position > self._seen:
+            self._seen = self._position  # it is getting on, and a claim behind what it knows would be void
+            self._claim_later()
+        else:
             self._claim()
 
     def _claimed(self, owner: bytes) -> None:
@@ -207,6 +220,7 @@ class Partition:
             self._settle()
             self._claiming = None
             self._was = owner
+            self._catch_up_to = -1
             self.lead = Lead(
                 self._services, self.state, producer, owner, self._failed, self._position - 1, self._spill
             )
@@ -217,8 +231,8 @@ class Partition:
                 self._tail_bytes,
             )
             self.lead.begin()
-            self._let_others_read()
-        else:
+            self._turn.over()
+        elif self._catch_up_to < 0:  # else it claims when it has caught up
             self._claim_later()
 
     def _failed(self, error: LogError) -> None:
@@ -368,7 +382,7 @@ class Partition:
     def close(self) -> None:
         """Stops at once."""
         self._gone = True
-        self._let_others_read()
+        self._turn.over()
         self._depose()
         self._spill.close()
         self._let_state_go()
