@@ -107,7 +107,7 @@ async def test_an_owner_whose_predecessors_died_looks_at_no_run_that_only_sleeps
             counts.append(len(looked))
             looked.clear()
             monkeypatch.setattr(Roster, "_made", made)
-        assert max(counts) <= 2, "the one that is due"
+        assert max(counts) <= 5, "the one that is due, and what it meets"
         await env.advance("1h")
         assert [run.result for run in naps] == [2 * n for n in range(30)]
 
