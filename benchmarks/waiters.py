@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from time import perf_counter, process_time
 from typing import Any
 
-from asleep import FILLERS
+from asleep import FILLERS, until_at_rest
 from places import Cells, Setting, repetition_of
 from timing import until
 
@@ -110,7 +110,7 @@ async def measure(setting: Setting) -> Cells:
                 rate = await fill(app, waiting, waiters)
                 subscribing = "there are waits that no cell knows"
                 await until(lambda: subscribed(engine) == waiters, subscribing, PATIENCE_S, 0.2)
-                await until(engine.quiet, "the worker is busy", PATIENCE_S)
+                await until_at_rest(engine)
                 for name, letter in reversed(kinds) if setting.floor_first else kinds:
                     found[name] = await taken(app, engine, [f"{letter}{number}" for number in range(events)])
         finally:

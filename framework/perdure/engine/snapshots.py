@@ -66,6 +66,11 @@ class Snapshots:
         if self._life.acting:
             self._alarm = self._life.services.clock.call_at(due, self.take)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether one is taken, or is about to be once nothing happens for a while."""
+        return self._busy or self._resting is not None
+
     def close(self) -> None:
         for alarm in (self._alarm, self._resting):
             if alarm is not None:
@@ -84,7 +89,7 @@ class Snapshots:
         elif self._resting is None and self.tail_bytes > max(limit // RESTING_PART, RESTING_BYTES_MIN):
             self._look_later()
 
-    def _look_later(self) -> None:
+    def _look_later(self, pause_us: int = RESTING_US) -> None:
         clock, tail = self._life.services.clock, self.tail_bytes
 
         def look() -> None:
@@ -92,11 +97,11 @@ class Snapshots:
             if self.tail_bytes != tail:
                 self.consider()
             elif self._life.services.snapshotting:
-                self._look_later()
+                self._look_later(SOON_US)
             else:
                 self.take()
 
-        self._resting = clock.call_at(clock.now() + RESTING_US, look)
+        self._resting = clock.call_at(clock.now() + pause_us, look)
 
     def take(self) -> None:
         """Begins a snapshot of the state as it is now."""
