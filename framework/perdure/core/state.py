@@ -6,7 +6,7 @@ Plain data, changed by the fold alone. Everything that a successor needs is here
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -130,9 +130,10 @@ class PartitionState:
     runs: Roster[str, Run] = field(default_factory=runs_roster)
     cells: Roster[CellKey, Cell] = field(default_factory=cells_roster)
     delayed: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
-    event_ids: dict[str, int] = field(default_factory=dict[str, int])
+    # The first of a dict is found behind all that were taken off before it, and it is looked for at each record.
+    event_ids: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
     """Ids given by users, and when each was routed; the oldest first."""
-    made_ids: dict[str, int] = field(default_factory=dict[str, int])
+    made_ids: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
     """The same for ids that clients made up; these are kept for minutes only."""
     event_digests: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """What the events of `event_ids` say, as digests; of some it is not known."""

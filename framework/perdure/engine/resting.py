@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from perdure.core.state import Run
 from perdure.engine.driver import Driver
 from perdure.engine.resident import Resident
@@ -19,7 +21,7 @@ class Resting:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._idle: dict[str, tuple[int, Resident]] = {}
+        self._idle: OrderedDict[str, tuple[int, Resident]] = OrderedDict()
         """Since when nothing has happened to a run; the longest first."""
         self._armed = False
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from heapq import heapify, heappop, heappush
 
 from perdure.core.decide import ingest as decide
 from perdure.core.decide.ingest import Incoming
@@ -42,6 +43,11 @@ class Router:
         self._waiting = False
         self._configuring = 0
         self._due_in_flight = False
+        self._due: list[int] = []
+        """Delayed events whose time has come, in the record in flight."""
+        self._coming: list[tuple[int, int]] = []
+        """When the others are due, and where they lie: a heap, as nobody wants to look at all of them for each that
+        is due."""
         self._unable = 0
         """The config by which this process cannot route, and has said so."""
 
@@ -49,6 +55,8 @@ class Router:
         state = self._life.state
         if state.number < state.partitions:  # those of later generations have no events (A16)
             self._life.services.follow(Topic.EVENTS, state.number, state.next)
+        self._coming = [(entry["event"]["ts"], offset) for offset, entry in state.delayed.items()]
+        heapify(self._coming)
         self.configure()
 
     def close(self) -> None:
@@ -175,6 +183,8 @@ class Router:
             for _ in range(count):
                 self._ahead.popleft()
             self._life.services.observers.passed_over(fact.body["skipped"])
+            events = fact.body["events"]
+            self._put_off(events[int(index)]["offset"] for index in fact.body["delayed"])
         if self._paused and self._buffered() <= self._life.services.limits.events_buffered_max // 2:
             self._paused = False
             self._life.services.resume(Topic.EVENTS, self._life.state.number)
@@ -206,12 +216,30 @@ class Router:
         """Delayed events may have come due. One record of that is in flight at a time, and takes all that it can."""
         if self._due_in_flight:
             return
-        state, now, events_max = self._life.state, self._life.services.clock.now(), DUE_EVENTS_MAX
-        while (body := decide.due(state, now, events_max, self._opened)) is not None:
+        offsets = self._come()
+        while offsets:
+            body = decide.due_of(self._life.state, sorted(offsets), self._opened)
             self._due_in_flight = self._life.append("Due", body, self._due_read)
-            if self._due_in_flight or events_max == 1:
-                break
-            events_max //= 2  # the paths that they are paired by do not fit a record
+            if self._due_in_flight:
+                self._due = offsets
+                return
+            kept = offsets[: len(offsets) // 2]  # the paths that they are paired by do not fit a record
+            self._put_off(offsets[len(kept) :])
+            offsets = kept
+
+    def _come(self) -> list[int]:
+        """The delayed events whose time has come, the earliest first."""
+        state, now = self._life.state, self._life.services.clock.now()
+        found: list[int] = []
+        while self._coming and self._coming[0][0] <= now and len(found) < DUE_EVENTS_MAX:
+            _, offset = heappop(self._coming)
+            if offset in state.delayed:
+                found.append(offset)
+        return found
+
+    def _put_off(self, offsets: Iterable[int]) -> None:
+        for offset in offsets:
+            heappush(self._coming, (self._life.state.delayed[offset]["event"]["ts"], offset))
 
     def _opened(self, event: EventData) -> EventData:
         """A delayed event as it is looked at. One that this worker has no key for ends no wait by its data."""
@@ -224,6 +252,8 @@ class Router:
 
     def _due_read(self, _fact: Fact, _void: str | None) -> None:
         self._due_in_flight = False
+        self._put_off(offset for offset in self._due if offset in self._life.state.delayed)
+        self._due = []
         self.due()
 
 
