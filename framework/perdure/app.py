@@ -155,8 +155,8 @@ class App:
         An event is an `Event`, a name with `data`, or `{"name", "data", "id", "key", "ts", "v"}`. `id` deduplicates for
         24 h among events of one key, or until a million other ids came to its partition; `key` (default: the class's
         key path, else the id) orders; `ts` in the future delivers then. Raises InvalidEvent, before anything is sent,
-        for an event that cannot be; UsageError where the
-        workers encrypt and this process cannot; LogError when the log did not take it.
+        for an event that cannot be; UsageError where the workers encrypt and this process cannot; LogError when the
+        log did not take it.
         """
         client = await may_send(await self._connect().client())
         # Type checkers know better; callers without one do not.

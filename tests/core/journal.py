@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.core import codec, snapshot
+from perdure.core.decide import ingest
 from perdure.core.facts import CHANNEL, STAMP, Stamp, pack_channel, read_fact
 from perdure.core.fold import fold
 from perdure.core.gates import gate_bodies
@@ -42,6 +43,12 @@ class Journal:
         self.ts = 0
         self.seq = 0
         self.effects: list[Any] = []
+
+    def due_by(self, now: int) -> dict[str, Any] | None:
+        """The `Due` record of all delayed events whose time has come by then; None when there are none."""
+        delayed = self.state.delayed
+        offsets = sorted(offset for offset, entry in delayed.items() if entry["event"]["ts"] <= now)
+        return ingest.due(self.state, offsets) if offsets else None
 
     def append(self, kind: str, body: dict[str, Any], headers: dict[str, bytes] | None = None) -> str | None:
         """Appends and folds; why it was void, if it was."""

@@ -150,7 +150,7 @@ def test_a_delayed_event_cancels_when_it_is_due():
     entry = Incoming(1, 6, event("order/placed", "e1", b'{"id":1}'))
     assert j.append("Ingest", ingest.ingest(j.state, [entry]), j.stamp()) is None
     assert cancels(j) == []
-    due = ingest.due(j.state, 90)
+    due = j.due_by(90)
     assert due is not None
     assert j.append("Due", due, j.stamp()) is None
     assert cancels(j) == ["the event order/cancelled later came"]

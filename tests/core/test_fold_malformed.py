@@ -118,11 +118,11 @@ def test_A2_a_due_that_was_decided_before_a_path_was_armed_is_void():
     j = led()
     armed(j, "another")
     j.append("Ingest", ingest.ingest(j.state, [Incoming(0, 5, event("user/created", ts=50))]), j.stamp())
-    body = ingest.due(j.state, 60)
+    body = j.due_by(60)
     assert body is not None
     armed(j, "user/created")
     assert j.append("Due", body, j.stamp()) == "due under other match paths"
-    assert j.append("Due", ingest.due(j.state, 60) or {}, j.stamp()) is None
+    assert j.append("Due", j.due_by(60) or {}, j.stamp()) is None
 
 
 # --- what users send ------------------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ def call(j: Journal, run_id: str, name: str, id_: str) -> None:
 
 
 def fall_due(j: Journal) -> None:
-    body = ingest.due(j.state, j.ts + 50)
+    body = j.due_by(j.ts + 50)
     if body is not None:
         j.append("Due", body, j.stamp())
 

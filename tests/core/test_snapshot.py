@@ -64,7 +64,7 @@ def _correlate(id_: str, offset: int) -> dict[str, Any]:
 
 
 def _due(j: Journal) -> dict[str, Any]:
-    body = ingest.due(j.state, 2_000)
+    body = j.due_by(2_000)
     assert body is not None
     return body
 

@@ -132,8 +132,8 @@ def test_a_delayed_event_is_shown_to_waits_when_it_is_due():
     entry = Incoming(0, j.ts + 1, event("payment/done", "p1", ts=HOUR))
     assert j.append("Ingest", ingest.ingest(j.state, [entry]), j.stamp()) is None
     assert given(j) == []
-    assert ingest.due(j.state, HOUR - 1) is None
-    due = ingest.due(j.state, HOUR)
+    assert j.due_by(HOUR - 1) is None
+    due = j.due_by(HOUR)
     assert due is not None
     assert j.append("Due", due, j.stamp()) is None
     assert given(j) == ["p1"]

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from perdure import App, Context, LevelTooNew
+from perdure import App, Concurrency, Context, LevelTooNew
+from perdure.client.deployed import deployed
 from perdure.core import codec
 from perdure.core.facts import APP
 from perdure.engine import deploying
 from perdure.logs.contract import Topic
 from perdure.logs.memory import MemoryLog
+from perdure.steering.flow import change
 from perdure.testing.clock import VirtualClock
 from tests.engine.going_on import double
 
@@ -112,13 +114,18 @@ async def test_where_the_log_keeps_everything_old_questions_are_dropped(
     def in_force(engine: Any) -> str:
         return codec.encode("Config", engine.services.config | {"version": 0}).hex()
 
+    spec = Concurrency(7).spec("bill")
     async with apps[0].worker() as first, apps[1].worker() as second, apps[2].worker() as third:
+        await apps[0].pause("bill", reason="why")
+        await change(await apps[0]._connect().client(), apps[0].name, spec)
         for _ in range(400):
             clock.step(clock.now() + 1_000_000)
             clock.move(clock.now() + 1_000_000)
             for _ in range(20):
                 await asyncio.sleep(0)
         assert await length() < 60
+        found = await deployed(reader)
+        assert (found.paused, found.limits) == ({"bill": "why"}, {spec["id"]: spec}), "they stand there still"
         assert in_force(first) == in_force(second) == in_force(third)
         assert first.services.config["functions"][0]["code"] == apps[2].functions.definitions()[0]["code"]
     for app in apps:

@@ -215,8 +215,8 @@ class Routing:
         if state.next < len(self.batch) and self.bounds.channel == "j1":
             body = decide.ingest(state, self.batch[state.next : state.next + 1])
             proposals.append((f"ingest {state.next} (config {body['config']})", "Ingest", body))
-        due = decide.due(state, LATER)
-        if due is not None:
+        if state.delayed:  # all of them have the same time, and it has come
+            due = decide.due(state, sorted(state.delayed))
             proposals.append((f"due {due['offsets']}", "Due", due))
         for name, kind, body in proposals:
             record = self._record(name, kind, body, router, view)

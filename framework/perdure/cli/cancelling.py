@@ -9,7 +9,7 @@ import typer
 from perdure.cli import many, steering
 from perdure.cli.choosing import FunctionOption, SinceOption, TagOption
 from perdure.cli.commands import Command
-from perdure.cli.many import LiveOption, SomeRunArgument, YesOption
+from perdure.cli.many import LiveOption, ReasonOption, SomeRunArgument, Which, Wish, YesOption
 from perdure.cli.options import JsonOption, LogOption
 
 
@@ -25,9 +25,7 @@ def cancel(
     status: LiveOption = None,
     since: SinceOption = None,
     tag: TagOption = None,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
-    ] = "",
+    reason: ReasonOption = "",
     force: Annotated[bool, typer.Option("--force", help="Without letting its code clean up.")] = False,
     yes: YesOption = False,
     json: JsonOption = False,
@@ -39,32 +37,32 @@ def cancel(
 
     [dim]Examples:[/]  perdure runs cancel 3-k3x9ab --reason "ordered twice"   ·   … cancel --function ship --since 2d
     """
-    choice = many.chosen(run, status, function, since, tag)
-    if choice is not None:
-        wish = many.Wish(
-            verb="cancels",
-            past="cancelled",
-            command="CancelAsk",
-            body={"reason": reason, "force": force},
-            fits=lambda _run: True,
-            which="live",
-            done=lambda run: not run.live,
-            is_done="ended",
-            told="told to end",
-            why="" if force else ", and their code may clean up first",
-        )
-        many.steer_all(choice, status, log, wish, yes=yes, json=json)
-        return
-    steering.steer(
-        run or "",
-        log,
-        "cancel",
-        lambda handle: handle.cancel(reason=reason, force=force),
+    wish = Wish(
+        verb="cancels",
+        past="cancelled",
+        command="CancelAsk",
+        body={"reason": reason, "force": force},
+        fits=lambda _run: True,
+        which="live",
         done=lambda run: not run.live,
-        else_=(
-            ""
-            if force
-            else "its code was told, and cleans up or goes on all the same; --force cancels without asking it"
-        ),
-        json=json,
+        is_done="ended",
+        told="told to end",
+        why="" if force else ", and their code may clean up first",
     )
+
+    def one(run: str) -> None:
+        steering.steer(
+            run,
+            log,
+            "cancel",
+            lambda handle: handle.cancel(reason=reason, force=force),
+            done=lambda run: not run.live,
+            else_=(
+                ""
+                if force
+                else "its code was told, and cleans up or goes on all the same; --force cancels without asking it"
+            ),
+            json=json,
+        )
+
+    many.steer(Which(run, function, status, since, tag), log, one, wish, yes=yes, json=json)

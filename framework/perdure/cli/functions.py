@@ -9,8 +9,8 @@ import typer
 
 from perdure.cli import limiting
 from perdure.cli.commands import Command, Group
-from perdure.cli.deployed import deployed_ids, functions_of, no_such_function
-from perdure.cli.options import JsonOption, LogOption
+from perdure.cli.deployed import check_deployed
+from perdure.cli.options import FunctionArgument, JsonOption, LogOption
 
 if TYPE_CHECKING:
     from perdure.core.deploys import Deploys
@@ -20,10 +20,6 @@ app = typer.Typer(
     help="Look at the deployed functions, pause them, and change their limits.",
     no_args_is_help=True,
 )
-
-FunctionArgument = Annotated[
-    str, typer.Argument(metavar="FUNCTION", show_default=False, help="The function's id.")
-]
 
 
 @app.command("list", cls=Command)
@@ -41,7 +37,7 @@ def list_(log: LogOption = None, json: JsonOption = False) -> None:
             return await deployed(known)
 
     found = asyncio.run(read())
-    shown = [_shown(function, found.paused) for function in functions_of(found)]
+    shown = [_shown(function, found.paused) for function in found.functions]
     if json:
         typer.echo(dumped(shown))
     elif shown:
@@ -107,9 +103,7 @@ async def _set(log: str | None, function: str, reason: str | None) -> None:
     from perdure.steering.pausing import set_paused
 
     async with opened(log) as known, client_of(known, vault_at(log)) as client:
-        ids = deployed_ids(await deployed(known))
-        if function not in ids:
-            raise no_such_function(function, ids)
+        check_deployed(await deployed(known), function)
         given = None if reason is None else checked_reason(reason)
         await set_paused(client, await app_of(known), function, given)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.commands import Command
-from perdure.cli.options import JsonOption, LogOption
+from perdure.cli.deployed import check_deployed
+from perdure.cli.options import FunctionArgument, JsonOption, LogOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from perdure.core.deploys import Deploys
     from perdure.errors import UsageError
     from perdure.steering.flow import LimitView
-
-FunctionArgument = Annotated[
-    str, typer.Argument(metavar="FUNCTION", show_default=False, help="The function's id.")
-]
 
 
 KindArgument = Annotated[
@@ -159,25 +156,20 @@ async def _set(
         if odd or not numbers:
             raise _misused(kind, odd, FIELDS[kind])
         wanted: Any = {**spec, **found.numbers(spec["id"]), **numbers}
-        made = model_of(wanted)
+        model_of(wanted)  # refuses numbers that cannot be
         await change(client, await app_of(known), wanted)
-        (view,) = [
-            one for one in views(await deployed(known)) if one.limit == made and function in one.functions
-        ]
-        return view
+        return next(view for view in views(await deployed(known)) if view.id == spec["id"])
 
 
 async def _reset(log: str | None, function: str) -> Sequence[LimitView]:
     from perdure.cli.places import client_of, opened, vault_at
     from perdure.client.deployed import app_of, deployed
-    from perdure.steering.flow import change, declared, views
+    from perdure.steering.flow import reset, views
 
     async with opened(log) as known, client_of(known, vault_at(log)) as client:
         found = await deployed(known)
-        _check(found, function)
-        for spec in declared(found, function):
-            if spec["id"] in found.limits:
-                await change(client, await app_of(known), spec, back=True)
+        check_deployed(found, function)
+        await reset(client, await app_of(known), found, function)
         return [view for view in views(await deployed(known)) if function in view.functions]
 
 
@@ -185,7 +177,7 @@ def _chosen(found: Deploys, function: str, kind: str, which: Mapping[str, str | 
     from perdure.errors import UsageError
     from perdure.steering.flow import declared, shown
 
-    _check(found, function)
+    check_deployed(found, function)
     there = declared(found, function)
     fits = [
         spec
@@ -199,14 +191,6 @@ def _chosen(found: Deploys, function: str, kind: str, which: Mapping[str, str | 
     if fits:
         raise UsageError(f"function {function!r} has {names}; say which with --key and --unit")
     raise UsageError(f"function {function!r} has no such limit {kind!r} in force; there is {names}")
-
-
-def _check(found: Deploys, function: str) -> None:
-    from perdure.cli.deployed import deployed_ids, no_such_function
-
-    ids = deployed_ids(found)
-    if function not in ids:
-        raise no_such_function(function, ids)
 
 
 def _misused(kind: str, odd: Sequence[str], known: Sequence[str]) -> UsageError:
@@ -246,7 +230,7 @@ def _shape(view: LimitView) -> dict[str, Any]:
         return {name: value if isinstance(value, int) else value.total_seconds() for name, value in found}
 
     spec = view.limit.spec(view.functions[0])
-    shown: dict[str, Any] = {"id": spec["id"], "functions": list(view.functions), "kind": spec["kind"]}
+    shown: dict[str, Any] = {"id": view.id, "functions": list(view.functions), "kind": spec["kind"]}
     return shown | {
         "key": spec["key"] or None,
         "numbers": plain(view.limit),

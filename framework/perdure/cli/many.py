@@ -36,6 +36,9 @@ LiveOption = Annotated[
         help="queued, scheduled, running, paused or parked; live for all of them.",
     ),
 ]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Steer several without asking first.")]
 
 
@@ -62,25 +65,40 @@ class Wish:
     """Why it may take long."""
 
 
-def chosen(
-    run: str | None, status: str | None, function: str | None, since: str | None, tag: list[str] | None
-) -> Choice | None:
-    """Which runs are meant when none is named; None when one is. Raises UsageError for neither, and for both."""
+@dataclass(frozen=True)
+class Which:
+    """The runs that a command is for: one that is named, or all that fit."""
+
+    run: str | None
+    function: str | None
+    status: str | None
+    since: str | None
+    tag: list[str] | None
+
+
+def steer(
+    which: Which, log: str | None, one: Callable[[str], None], wish: Wish, *, yes: bool, json: bool
+) -> None:
+    """Does `one` to a run that is named, else what is wished to all live ones that fit. Raises UsageError when neither
+    is said, or both are."""
     from time import time_ns
 
     from perdure.errors import UsageError
 
-    choice = Choice(status, function, since, tag, time_ns() // 1_000)
-    if (run is not None) != choice.any:
-        return None if run is not None else choice
-    raise UsageError(
-        "name one run, or say which with --function, --status, --since and --tag; --status live is all of them"
-        if run is None
-        else "name one run, or say which with --function, --status, --since and --tag, not both"
-    )
+    choice = Choice(which.status, which.function, which.since, which.tag, time_ns() // 1_000)
+    if (which.run is not None) == choice.any:
+        raise UsageError(
+            "name one run, or say which with --function, --status, --since and --tag; --status live is all of them"
+            if which.run is None
+            else "name one run, or say which with --function, --status, --since and --tag, not both"
+        )
+    if which.run is not None:
+        one(which.run)
+    else:
+        _steer_all(choice, which.status, log, wish, yes=yes, json=json)
 
 
-def steer_all(
+def _steer_all(
     choice: Choice, status: str | None, log: str | None, wish: Wish, *, yes: bool, json: bool
 ) -> None:
     """Steers all live runs that fit, and says what has become of them."""

@@ -19,6 +19,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", show_default=False, help="The run's id, or the beginning of it.")
 ]
+FunctionArgument = Annotated[
+    str, typer.Argument(metavar="FUNCTION", show_default=False, help="The function's id.")
+]
 OnceOption = Annotated[
     str | None,
     typer.Option("--id", metavar="ID", show_default=False, help="With one id, it is started once."),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from perdure.cli import many, steering
 from perdure.cli.choosing import FunctionOption, SinceOption, TagOption
 from perdure.cli.commands import Command
-from perdure.cli.many import LiveOption, SomeRunArgument, YesOption
+from perdure.cli.many import LiveOption, ReasonOption, SomeRunArgument, Which, Wish, YesOption
 from perdure.cli.options import JsonOption, LogOption
 
 HELD = ("paused", "parked")
@@ -28,9 +26,7 @@ def pause(
     status: LiveOption = None,
     since: SinceOption = None,
     tag: TagOption = None,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Kept with the run.")
-    ] = "",
+    reason: ReasonOption = "",
     yes: YesOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -38,30 +34,30 @@ def pause(
 
     [dim]Examples:[/]  perdure runs pause 3-k3x9ab --reason "the bank is away"   ·   … pause --tag tenant=acme
     """
-    choice = many.chosen(run, status, function, since, tag)
-    if choice is not None:
-        wish = many.Wish(
-            verb="pauses",
-            past="paused",
-            command="PauseAsk",
-            body={"reason": reason},
-            fits=lambda run: run.status not in HELD,
-            which="live",
-            done=lambda run: run.status in HELD or not run.live,
-            is_done="paused",
-            told="told to pause",
-        )
-        many.steer_all(choice, status, log, wish, yes=yes, json=json)
-        return
-    steering.steer(
-        run or "",
-        log,
-        "pause",
-        lambda handle: handle.pause(reason=reason),
-        refuses=lambda run: f"it is {run.status} already" if run.status in HELD else "",
-        done=lambda run: run.status == "paused",
-        json=json,
+    wish = Wish(
+        verb="pauses",
+        past="paused",
+        command="PauseAsk",
+        body={"reason": reason},
+        fits=lambda run: run.status not in HELD,
+        which="live",
+        done=lambda run: run.status in HELD or not run.live,
+        is_done="paused",
+        told="told to pause",
     )
+
+    def one(run: str) -> None:
+        steering.steer(
+            run,
+            log,
+            "pause",
+            lambda handle: handle.pause(reason=reason),
+            refuses=lambda run: f"it is {run.status} already" if run.status in HELD else "",
+            done=lambda run: run.status == "paused",
+            json=json,
+        )
+
+    many.steer(Which(run, function, status, since, tag), log, one, wish, yes=yes, json=json)
 
 
 def resume(
@@ -78,27 +74,27 @@ def resume(
 
     [dim]Examples:[/]  perdure runs resume 3-k3x9ab   ·   … resume --function bill --status parked
     """
-    choice = many.chosen(run, status, function, since, tag)
-    if choice is not None:
-        wish = many.Wish(
-            verb="resumes",
-            past="resumed",
-            command="ResumeAsk",
-            body={"reason": ""},
-            fits=lambda run: run.status in HELD,
-            which="paused or parked",
-            done=lambda run: run.status not in HELD,
-            is_done="resumed",
-            told="told to go on",
-        )
-        many.steer_all(choice, status, log, wish, yes=yes, json=json)
-        return
-    steering.steer(
-        run or "",
-        log,
-        "resume",
-        lambda handle: handle.resume(),
-        refuses=lambda run: "" if run.status in HELD else f"it is {run.status}, not paused or parked",
+    wish = Wish(
+        verb="resumes",
+        past="resumed",
+        command="ResumeAsk",
+        body={"reason": ""},
+        fits=lambda run: run.status in HELD,
+        which="paused or parked",
         done=lambda run: run.status not in HELD,
-        json=json,
+        is_done="resumed",
+        told="told to go on",
     )
+
+    def one(run: str) -> None:
+        steering.steer(
+            run,
+            log,
+            "resume",
+            lambda handle: handle.resume(),
+            refuses=lambda run: "" if run.status in HELD else f"it is {run.status}, not paused or parked",
+            done=lambda run: run.status not in HELD,
+            json=json,
+        )
+
+    many.steer(Which(run, function, status, since, tag), log, one, wish, yes=yes, json=json)

@@ -68,9 +68,7 @@ async def _rerun(text: str, log: str | None, from_step: str | None, id: str | No
         await reader.read()
         run = find_run(reader, text)
         found = await deployed((await connections.get()).log)
-        handlers = (
-            [function["handler"] for function in found.current.config["functions"]] if found.current else []
-        )
+        handlers = [function["handler"] for function in found.functions]
         if found.current is not None and run.function not in (*(ids := deployed_ids(found)), *handlers):
             raise no_such_function(run.function, ids)
         paused = found.paused

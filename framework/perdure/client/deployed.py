@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from perdure.client.client import Client
-from perdure.core.deploys import Deploys
+from perdure.core import codec
+from perdure.core.deploys import NOTE, Deploys
 from perdure.core.facts import APP
 from perdure.errors import EncodingError, UsageError
 from perdure.logs.contract import Log, Topic
 from perdure.payloads.vault import Vault
 
-__all__ = ["app_of", "deployed", "may_send", "refuse_clear_text"]
+__all__ = ["app_of", "deployed", "may_send", "note", "refuse_clear_text"]
 
 READ_ENTRIES = 500
 
@@ -35,6 +39,17 @@ async def deployed(log: Log) -> Deploys:
                 continue
         first = batch[-1].offset + 1
     return found
+
+
+async def note(client: Client, app: str, kind: str, key: str, record: str, body: Mapping[str, Any]) -> None:
+    """Says something beside the deploys; durable when this returns. Raises LogError."""
+    await client.append(
+        Topic.REGISTRY,
+        0,
+        codec.encode(record, body),
+        key=key,
+        headers={APP: app.encode(), NOTE: kind.encode()},
+    )
 
 
 async def may_send(client: Client) -> Client:

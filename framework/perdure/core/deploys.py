@@ -8,7 +8,7 @@ over the one in force, which its workers do when nobody of that one answers any 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -89,9 +89,14 @@ class Deploys:
         """
         note = note_of(headers)
         if APP in headers and note == PAUSE:
-            return self._pause(offset, value)
+            body = codec.decode(value)[1]
+            return self._noted(
+                offset, self.paused, body["function"], body["reason"] if body["paused"] else None
+            )
         if APP in headers and note == LIMIT:
-            return self._limit(offset, value)
+            body = codec.decode(value)[1]
+            limit = body["limit"]
+            return self._noted(offset, self.limits, limit["id"], limit if body["changed"] else None)
         if APP not in headers or note not in ("put", "known"):
             return False
         digest = digest_of(value)
@@ -114,37 +119,28 @@ class Deploys:
             config["functions"] = [self._limited(function) for function in config["functions"]]
         return config
 
-    def _limited(self, function: dict[str, Any]) -> dict[str, Any]:
-        specs = [self._numbered(spec) for spec in function.get("flow", ())]
-        return {**function, "flow": specs} if specs else function
+    @property
+    def functions(self) -> Sequence[dict[str, Any]]:
+        """The definitions in force, as the code has them; none before any deploy."""
+        return () if self.current is None else self.current.config["functions"]
 
-    def _numbered(self, spec: dict[str, Any]) -> dict[str, Any]:
-        return spec | self.numbers(spec["id"])
+    def _limited(self, function: dict[str, Any]) -> dict[str, Any]:
+        specs = [spec | self.numbers(spec["id"]) for spec in function.get("flow", ())]
+        return {**function, "flow": specs} if specs else function
 
     def numbers(self, limit: str) -> dict[str, int]:
         """The numbers that hold for a limit instead of those in the code; none when these hold."""
         changed = self.limits.get(limit)
         return {} if changed is None else {name: changed[name] for name in NUMBERS}
 
-    def _pause(self, offset: int, value: bytes) -> bool:
-        body = codec.decode(value)[1]
-        function, before = body["function"], dict(self.paused)
-        self.paused.pop(function, None)
-        if body["paused"]:
-            self.paused[function] = body["reason"]
-        if self.paused == before:
+    def _noted(self, offset: int, noted: dict[str, Any], name: str, value: Any) -> bool:
+        """Something stands beside the deploys from here on, or, with None, does no longer."""
+        if noted.get(name) == value:
             return False
-        self.version = offset + 1
-        return self.current is not None
-
-    def _limit(self, offset: int, value: bytes) -> bool:
-        body = codec.decode(value)[1]
-        limit, before = body["limit"], dict(self.limits)
-        self.limits.pop(limit["id"], None)
-        if body["changed"]:
-            self.limits[limit["id"]] = limit
-        if self.limits == before:
-            return False
+        if value is None:
+            del noted[name]
+        else:
+            noted[name] = value
         self.version = offset + 1
         return self.current is not None
 

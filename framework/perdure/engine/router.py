@@ -218,7 +218,7 @@ class Router:
             return
         offsets = self._come()
         while offsets:
-            body = decide.due_of(self._life.state, sorted(offsets), self._opened)
+            body = decide.due(self._life.state, sorted(offsets), self._opened)
             self._due_in_flight = self._life.append("Due", body, self._due_read)
             if self._due_in_flight:
                 self._due = offsets

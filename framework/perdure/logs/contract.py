@@ -300,7 +300,7 @@ class Log(Protocol):
 
     async def read(self, topic: Topic, partition: int, offset: int, entries_max: int) -> Sequence[Entry]:
         """The entries from `offset` on, at most `entries_max` (fewer when they are big); empty only at the
-        end.
+        end that whoever answers knows: see `bounds`.
 
         An offset below the first retained one starts at that one.
         """
@@ -309,6 +309,8 @@ class Log(Protocol):
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
         """The first retained offset and the offset that the next append gets at least; equal when it is
         empty.
+
+        A broker that hung, and does not know yet that others lead, says where it ended for itself.
         """
         ...
 

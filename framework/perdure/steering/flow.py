@@ -13,14 +13,11 @@ from perdure.authoring.limits import Limit, LimitSpec
 from perdure.authoring.registry import Registry
 from perdure.client.client import Client
 from perdure.client.connections import Connections
-from perdure.client.deployed import deployed
-from perdure.core import codec
-from perdure.core.deploys import LIMIT, NOTE, Deploys, limit_key
-from perdure.core.facts import APP
+from perdure.client.deployed import deployed, note
+from perdure.core.deploys import LIMIT, Deploys, limit_key
 from perdure.errors import UsageError
-from perdure.logs.contract import Topic
 
-__all__ = ["Flow", "LimitView", "change", "changed_spec", "declared", "views"]
+__all__ = ["Flow", "LimitView", "change", "check_change", "declared", "reset", "views"]
 
 _NAMES = {"rate": "RateLimit"}
 
@@ -29,6 +26,8 @@ _NAMES = {"rate": "RateLimit"}
 class LimitView:
     """A limit that is in force."""
 
+    id: str
+    """As the log has it: the kind, the key, and whose it is."""
     functions: tuple[str, ...]
     """Who declare it: several share one of the app."""
     limit: Limit
@@ -64,17 +63,15 @@ class Flow:
                 f"app.flow.set({function_id!r}, {limit!r:.80}): give a limit, such as Concurrency(20)"
             )
         connection = await self._connections().get()
-        spec = changed_spec(await deployed(connection.log), function_id, limit.spec(function_id))
+        spec = limit.spec(function_id)
+        check_change(await deployed(connection.log), function_id, spec)
         await change(connection.client, self._app, spec)
 
     async def reset(self, function: Function[Any, Any] | str) -> None:
         """Lets the numbers in the code hold again for all limits that a function declares."""
         function_id = self._functions.resolve(function).id
         connection = await self._connections().get()
-        found = await deployed(connection.log)
-        for spec in declared(found, function_id):
-            if spec["id"] in found.limits:
-                await change(connection.client, self._app, spec, back=True)
+        await reset(connection.client, self._app, await deployed(connection.log), function_id)
 
     async def list(self) -> Sequence[LimitView]:
         """The limits of all deployed functions that have numbers, by function."""
@@ -87,8 +84,7 @@ def declared(found: Deploys, function: str) -> Sequence[LimitSpec]:
 
 
 def _specs(found: Deploys) -> Iterable[tuple[str, LimitSpec]]:
-    functions: Sequence[Mapping[str, Any]] = found.current.config["functions"] if found.current else ()
-    for function in functions:
+    for function in found.functions:
         for spec in function.get("flow", ()):
             if spec["kind"] in FIELDS:
                 yield function["id"], cast("LimitSpec", spec)
@@ -104,12 +100,12 @@ def views(found: Deploys) -> Sequence[LimitView]:
     made: list[LimitView] = []
     for limit_id, spec in specs.items():
         now = cast("LimitSpec", {**spec, **found.numbers(limit_id)})
-        made.append(LimitView(tuple(users[limit_id]), model_of(now), model_of(spec)))
+        made.append(LimitView(limit_id, tuple(users[limit_id]), model_of(now), model_of(spec)))
     return made
 
 
-def changed_spec(found: Deploys, function: str, wanted: LimitSpec) -> LimitSpec:
-    """What the registry is to say, for the limit of a function that has the id of the one wanted. Raises UsageError."""
+def check_change(found: Deploys, function: str, wanted: LimitSpec) -> None:
+    """Raises UsageError when no limit of a function differs from the one wanted in its numbers alone."""
     there = {spec["id"]: spec for spec in declared(found, function)}
     spec = there.get(wanted["id"])
     what = f"function {function!r}"
@@ -123,7 +119,6 @@ def changed_spec(found: Deploys, function: str, wanted: LimitSpec) -> LimitSpec:
         raise UsageError(
             f"{what}: of {shown(spec)} only the numbers can be changed; the rest is changed by a deploy"
         )
-    return wanted
 
 
 def shown(spec: LimitSpec) -> str:
@@ -150,10 +145,12 @@ def numbers(limit: Limit) -> dict[str, int | timedelta]:
 
 async def change(client: Client, app: str, spec: LimitSpec, *, back: bool = False) -> None:
     """Says so in the registry; durable when this returns. Raises LogError."""
-    await client.append(
-        Topic.REGISTRY,
-        0,
-        codec.encode("LimitChanged", {"limit": spec, "changed": not back}),
-        key=limit_key(spec["id"]),
-        headers={APP: app.encode(), NOTE: LIMIT.encode()},
-    )
+    body = {"limit": spec, "changed": not back}
+    await note(client, app, LIMIT, limit_key(spec["id"]), "LimitChanged", body)
+
+
+async def reset(client: Client, app: str, found: Deploys, function: str) -> None:
+    """Takes back what was changed of the limits that a function declares. Raises LogError."""
+    for spec in declared(found, function):
+        if spec["id"] in found.limits:
+            await change(client, app, spec, back=True)

@@ -184,15 +184,7 @@ def _values(event: EventData, wanted: Iterable[str]) -> list[tuple[str, bytes]]:
     return found
 
 
-def due(
-    state: PartitionState, now: int, delayed_max: int = 500, opened: Open = lambda event: event
-) -> Body | None:
-    """The `Due` record of the delayed events whose time has come; None when there are none."""
-    offsets = sorted((o for o, entry in state.delayed.items() if entry["event"]["ts"] <= now))[:delayed_max]
-    return due_of(state, offsets, opened) if offsets else None
-
-
-def due_of(state: PartitionState, offsets: Sequence[int], opened: Open = lambda event: event) -> Body:
+def due(state: PartitionState, offsets: Sequence[int], opened: Open = lambda event: event) -> Body:
     """The `Due` record of these delayed events, in order. `opened` gives an event with its data opened."""
     pairings: list[Body] = []
     for index, offset in enumerate(offsets):
