@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import uuid
+from collections.abc import Sequence
+from contextlib import nullcontext
 from urllib.parse import urlsplit
 
 import pytest
@@ -98,6 +100,30 @@ def test_no_broker_is_told_with_its_reason_and_what_to_look_at(
 
     asyncio.run(opening())
     assert re.search(rf"answers at kafka://{servers}/shop yet \(.*{why}.*\); it may be starting", caplog.text)
+
+
+@pytest.mark.parametrize("ever", [True, False], ids=["late", "never"])
+def test_topics_that_a_busy_broker_does_not_show_yet_are_waited_for(
+    url: str, ever: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(admin, "_NOTICE_S", 0.1)
+    monkeypatch.setattr(admin, "_SEEN_S", 5.0 if ever else 0.3)
+    shown = admin.Admin.partitions
+
+    def late(self: admin.Admin, names: Sequence[str]) -> dict[str, int]:
+        return shown(self, names) if ever and "not yet to be seen there" in caplog.text else {}
+
+    monkeypatch.setattr(admin.Admin, "partitions", late)
+
+    async def making() -> None:
+        parts = urlsplit(url)
+        log = KafkaLog(KafkaSettings(parts.netloc, parts.path.strip("/"), "shop"))
+        with nullcontext() if ever else pytest.raises(LogError, match=r"made at .* 0\.3 s: .*shop\.journal"):
+            await log.make_topics(2, replication=1)
+        await log.close()
+
+    asyncio.run(making())
+    assert caplog.text.count("not yet to be seen there") == 1
 
 
 def test_a_broker_that_lets_nobody_in_is_told_at_once(url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -31,7 +31,10 @@ _NOTICE_S: Final = 3.0
 """After so long, whoever waits is told for what."""
 _REACH_S: Final = 6.0
 """Within this time a connection stands, or nobody is there."""
-_SEEN_S: Final = 10.0
+_SEEN_S: Final = 60.0
+"""Within this time each broker knows what was made. A busy disk has been seen to take more than ten seconds."""
+_SEEN_EVERY_S: Final = 0.5
+"""Each look asks for all topics of the cluster: a busy one is not asked more often."""
 LOOK_S: Final = 2.0
 """For what is looked at again and again: others wait meanwhile, also the end of the process."""
 NOT_TRIMMED: Final = (
@@ -237,13 +240,25 @@ class Admin:
 
     def _wait_for(self, names: Sequence[str], partitions: int = 1) -> None:
         """What was made is known to each broker only a little later."""
-        deadline = time.monotonic() + _SEEN_S
+        began = time.monotonic()
+        pause_s, noticed = 0.02, False
         while missing := set(names) - {
             name for name, there in self.partitions(names).items() if there >= partitions
         }:
-            if time.monotonic() > deadline:
-                raise LogError(f"made, but not to be seen within {_SEEN_S:g} s: {', '.join(sorted(missing))}")
-            time.sleep(0.02)
+            waited_s = time.monotonic() - began
+            what = ", ".join(sorted(missing))
+            if waited_s > _SEEN_S:
+                raise LogError(
+                    f"made at {self._where}, but not to be seen there within {_SEEN_S:g} s: {what}. Look at the "
+                    "brokers' logs, and at their disks"
+                )
+            if waited_s > _NOTICE_S and not noticed:
+                log.warning(
+                    "made at %s, but not yet to be seen there, so it is asked again: %s", self._where, what
+                )
+                noticed = True
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _SEEN_EVERY_S)
 
 
 def _reason(error: KafkaException) -> str:
