@@ -42,7 +42,8 @@ HERE = Path(__file__).resolve().parent
 ON_THEIR_WAY = 1_000
 UNSENT_MAX = 5_000
 """With so many sends under way, the sender turns what comes away: it is told by them that it is too fast."""
-CAPACITY_S = 20.0
+CAPACITY_S = 60.0
+"""Snapshots of all partitions are taken within it: they are part of what 100 % is."""
 TICK_S, READ_S = 0.005, 0.1
 LATE_S = 1.0
 PATIENCE_S = 60.0

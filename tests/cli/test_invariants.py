@@ -49,7 +49,7 @@ def state_of(number: int = 0) -> PartitionState:
         {(running.id, "/wait"): Subscription(running.id, "/wait", 1, ())}
     )
     state.announced["a/b", "data.x"] = 1
-    state.ended.append((9, next(run.id for run in state.runs.values() if not run.live)))
+    state.ended.append((9, next(run.id for run in state.runs.values() if not run.live), 0))
     state.outbound["j1"] = 7
     state.outbox["j1"] = deque([(6, b"m"), (7, b"m")])
     return state

@@ -40,6 +40,8 @@ class Packed:
         for fact in facts:
             fold(self.state, fact)
             self.dormant.pack(**EVERYTHING)
+            runs = self.state.runs
+            runs.pack([run for run in runs.plain.values() if not run.live])
             self.most = max(self.most, self.state.runs.packed + self.state.cells.packed)
         self.state.effects.clear()
         return self.state

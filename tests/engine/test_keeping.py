@@ -200,6 +200,7 @@ async def test_A10_a_snapshot_that_cannot_be_stored_is_taken_again(monkeypatch: 
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         for _ in range(3):
             await env.send([{"name": "work", "data": {"n": n}} for n in range(30)])
+            await env.advance("1s")
         assert await env.log.snapshots(0)
 
 

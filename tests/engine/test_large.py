@@ -154,6 +154,7 @@ async def test_owners_that_come_and_go_do_not_make_the_tail_longer() -> None:
         longest = 0
         for _ in range(12):
             await env.send([{"name": "many", "data": {"steps": 5}} for _ in range(3)])
+            await env.advance("1s")
             longest = max(longest, await read_at_recovery(env))
             await env.start_worker()
         _, end = await env.log.bounds(Topic.JOURNAL, 0)

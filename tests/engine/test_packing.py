@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from perdure import App, Context
+from perdure.core.fold import aging
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.roster import Roster
 from perdure.engine.partition import Partition
@@ -72,6 +73,7 @@ async def test_what_is_packed_goes_through_a_snapshot_and_a_crash() -> None:
     async with environment(waiting(snapshot_tail_bytes_min=1_500), partitions=1) as env:
         naps = await env.send([{"name": "nap", "data": {"n": n, "s": 600}} for n in range(40)])
         await env.send("other", {})
+        await env.advance("1s")
         assert await env.log.snapshots(0)
         await env.crash_worker()
         await env.start_worker()
@@ -80,6 +82,36 @@ async def test_what_is_packed_goes_through_a_snapshot_and_a_crash() -> None:
         assert len(state.runs) == 40
         await env.advance("11m")
         assert [run.result for run in naps] == [2 * n for n in range(40)]
+
+
+async def test_what_has_ended_is_packed_by_a_snapshot_and_known_behind_it() -> None:
+    a = App("test", limits=replace(DEFAULT_LIMITS, snapshot_tail_bytes_min=1_500, ended_runs_max=30))
+
+    @a.function(on="work")
+    async def work(ctx: Context) -> int:
+        return await ctx.step.run("double", double, ctx.event.data["n"])
+
+    async with environment(a, partitions=1) as env:
+        ended: list[TestRun[Any]] = []
+        for n in range(20):
+            ended += await env.send("work", {"n": n}, id=f"e{n}")
+            await env.advance("1s")
+        state = partition(env).state
+        assert state.runs.packed > 10
+        await env.crash_worker()
+        await env.start_worker()
+        state = partition(env).state
+        assert (len(state.ended), state.runs.packed > 10) == (20, True)
+        assert state.ended_bytes == sum(aging.run_bytes(run) for run in state.runs.values())
+        await env.send([{"name": "work", "id": f"e{n}", "data": {"n": n}} for n in range(20)])
+        assert len(env.runs("work")) == 20, "their events have been"
+        assert [run.result for run in ended] == [2 * n for n in range(20)]
+        for n in range(25):
+            await env.send("work", {"n": n})
+            await env.advance("1s")
+        state = partition(env).state
+        assert len(state.ended) == len(state.runs) == 30, "the oldest are forgotten, packed or not"
+        assert state.ended_bytes == sum(aging.run_bytes(run) for run in state.runs.values())
 
 
 async def test_an_owner_whose_predecessors_died_looks_at_no_run_that_only_sleeps(

@@ -322,6 +322,7 @@ async def test_a_journal_that_ends_before_its_snapshot_is_left_alone() -> None:
     a = app(limits=replace(DEFAULT_LIMITS, snapshot_tail_bytes_min=1))
     async with environment(a, partitions=1) as env:
         await goes_on(env)
+        await env.advance("1s")
         (*_, name) = await env.log.snapshots(0)
         chunks = await env.log.get_snapshot(0, name)
     with collecting_troubles() as told:

@@ -52,6 +52,7 @@ PARTITION: Body = {
     "event_ids": [{"name": "evt-1", "time": T}],
     "event_digests": {"evt-1": b"8 bytes."},
     "ended": [{"name": "gone", "time": T}],
+    "ended_sizes": [1_234],
     "armed": [{"name": "payment/done", "path": "data.id", "since": T}],
     "scans": [
         {

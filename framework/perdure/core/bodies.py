@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from perdure.core import avro, codec
@@ -38,10 +40,11 @@ _RUN_PLAIN = (
     "history", "ops", "size", "watchers", "result", "error", "reason", "ended", "values", "not_before",
     "cancels", "held", "restarts", "begun", "depth", "until", "repeats",
 )  # fmt: skip
+_plain: Callable[[Run], tuple[Any, ...]] = attrgetter(*_RUN_PLAIN)
 
 
 def run_body(run: Run) -> Body:
-    body: Body = {name: getattr(run, name) for name in _RUN_PLAIN}
+    body: Body = dict(zip(_RUN_PLAIN, _plain(run), strict=True))
     for name in ("history", "tags", "watchers", "values"):
         body[name] = body[name].copy()  # encoded later than this moment
     body["pending"] = [
@@ -162,6 +165,8 @@ def fire(run: Run, key: str, due: int) -> bool:
 
 
 def _due(run: Run) -> int | None:
+    if not run.live:
+        return None
     if run.status == "scheduled":
         return run.not_before
     dues = [p.due for p in run.pending.values() if p.due is not None]

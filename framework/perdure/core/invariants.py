@@ -80,7 +80,7 @@ def _timed(state: PartitionState) -> Found:
 
 
 def _closed(state: PartitionState) -> Found:
-    noted = {run_id for _, run_id in state.ended}
+    noted = {run_id for _, run_id, _ in state.ended}
     for run in state.runs.values():
         if run.live:
             continue

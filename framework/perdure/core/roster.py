@@ -154,6 +154,17 @@ class Roster(MutableMapping[K, V]):
             self[key]
         del self.plain[key]
 
+    def forget(self, key: K) -> bool:
+        """Takes one out of which nothing is due, and makes no object for that. False when it is not here."""
+        if self.plain.pop(key, None) is not None:
+            return True
+        digest = self._digest(key)
+        place = self._places.value_of(digest)
+        if place is None or self._form.timer(self.shelf.get(place))[0] != key:
+            return False
+        self._free(digest, place, None)
+        return True
+
     def peek(self, key: K) -> V | None:
         """One to be looked at: it stays packed if it is."""
         found = self.plain.get(key)
@@ -298,19 +309,22 @@ class Roster(MutableMapping[K, V]):
 
     def _off(self, digest: int, place: int, value: V) -> V:
         """It is an object from now on."""
+        self._free(digest, place, self._form.due(value))
+        self.plain[self._form.key(value)] = value
+        if self.unpacked is not None:
+            self.unpacked(value)
+        return value
+
+    def _free(self, digest: int, place: int, due: int | None) -> None:
+        """It is no longer packed."""
         self._places.remove(digest, place)
         self._fired.pop(digest, None)
-        due = self._form.due(value)
         if due is not None:
             self.agenda.remove(_time(due), digest)
         if self._dropped is None:
             self.shelf.drop(place)
         else:
             self._dropped.append(place)
-        self.plain[self._form.key(value)] = value
-        if self.unpacked is not None:
-            self.unpacked(value)
-        return value
 
 
 def _time(due: int) -> int:

@@ -226,13 +226,17 @@ class Restoring:
         state = self._state
         if state is None or self._count != self._index:
             raise EncodingError(f"a snapshot has {self._index} chunks, and these are not all")
-        cells, runs = state.cells.plain, state.runs.plain  # packed ones neither keep events nor have ended
+        cells = state.cells.plain  # packed ones keep no events
         arrivals = ((arrived, where) for where, cell in cells.items() for arrived, _ in cell.kept)
         state.kept = deque(sorted(arrivals))
         kept = (correlate for cell in cells.values() for _, correlate in cell.kept)
         state.kept_bytes = sum(map(aging.kept_bytes, kept))
-        ended = (runs[run_id] for _, run_id in state.ended if run_id in runs)
-        state.ended_bytes = sum(map(aging.run_bytes, ended))
+        if any(
+            not size for _, _, size in state.ended
+        ):  # written before sizes were noted, when none was packed
+            runs = state.runs.plain
+            state.ended = deque((time, run, aging.run_bytes(runs[run])) for time, run, _ in state.ended)
+        state.ended_bytes = sum(size for _, _, size in state.ended)
         state.gates_expiring = [(gate.expires, key) for key, gate in state.gates.items() if gate.expires]
         heapq.heapify(state.gates_expiring)
         return state, self._covers
@@ -301,7 +305,8 @@ def partition_body(state: PartitionState) -> Body:
         "delayed": list(state.delayed.values()),
         "event_ids": known,
         "event_digests": state.event_digests.copy(),
-        "ended": [{"name": run, "time": time} for time, run in state.ended],
+        "ended": [{"name": run, "time": time} for time, run, _ in state.ended],
+        "ended_sizes": [size for _, _, size in state.ended],
         "armed": _armed(state.armed),
         "announced": _armed(state.announced),
         "scans": scans,
@@ -355,7 +360,10 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
             "time"
         ]
     state.event_digests = body["event_digests"]
-    state.ended = deque((ended["time"], ended["name"]) for ended in body["ended"])
+    sizes = body["ended_sizes"] or [0] * len(body["ended"])  # `done` looks
+    if len(sizes) != len(body["ended"]):
+        raise EncodingError("a snapshot has not as many sizes as runs that have ended")
+    state.ended = deque((e["time"], e["name"], size) for e, size in zip(body["ended"], sizes, strict=True))
     state.armed = {(a["name"], a["path"]): a["since"] for a in body["armed"]}
     state.announced = {(a["name"], a["path"]): a["since"] for a in body["announced"]}
     for s in body["schedules"]:

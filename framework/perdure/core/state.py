@@ -137,7 +137,8 @@ class PartitionState:
     """The same for ids that clients made up; these are kept for minutes only."""
     event_digests: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """What the events of `event_ids` say, as digests; of some it is not known."""
-    ended: deque[tuple[int, str]] = field(default_factory=deque[tuple[int, str]])
+    ended: deque[tuple[int, str, int]] = field(default_factory=deque[tuple[int, str, int]])
+    """When, which run, and about how many bytes it takes in memory."""
     ended_bytes: int = 0
     """What the ended runs take in memory, about."""
     ended_ids: OldIds = field(default_factory=OldIds)
@@ -229,6 +230,13 @@ class PartitionState:
         if found is not None and self.cut is not None:
             self.cut.save_run(found)
         return found
+
+    def forget_run(self, run_id: str) -> bool:
+        """Drops a run that has ended; False when it is not here."""
+        found = self.runs.plain.get(run_id)
+        if found is not None and self.cut is not None:
+            self.cut.save_run(found)
+        return self.runs.forget(run_id)
 
     def cell(self, where: CellKey, *, make: bool = False) -> Cell | None:
         """A cell that is about to be changed."""

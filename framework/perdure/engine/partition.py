@@ -15,11 +15,11 @@ from perdure.engine.apart import Turn, read_apart
 from perdure.engine.lead import Lead
 from perdure.engine.packing import Packing
 from perdure.engine.pauses import LONGEST_US, jittered
-from perdure.engine.restoring import restored
+from perdure.engine.restoring import newest
 from perdure.engine.services import Services
 from perdure.engine.shelf import FileShelf
 from perdure.engine.spill import Spill
-from perdure.errors import EncodingError, LevelTooNew, LogDamaged, LogError, PerdureError
+from perdure.errors import LevelTooNew, LogDamaged, LogError, PerdureError
 from perdure.logs.contract import Entry, Producer, Topic, check_whole
 
 RECLAIM_PAUSE_US = 200_000
@@ -104,29 +104,11 @@ class Partition:
     async def _load(self) -> None:
         log = self._services.log
         first, end = await log.bounds(Topic.JOURNAL, self.number)
-        for name in reversed(await log.snapshots(self.number)):
-            try:
-                await self._turn.wait()  # of large ones, one is in memory
-                chunks = await log.get_snapshot(self.number, name)
-                if sum(map(len, chunks)) < apart.LONG_SNAPSHOT_BYTES:
-                    self._turn.over()
-                state, covers = await restored(chunks, self.state.limits, shelf := FileShelf())
-            except (EncodingError, LogError) as error:
-                self._services.trouble(
-                    f"snapshot {name} of partition {self.number} is damaged; an older one is tried", error
-                )
-                continue
-            if covers > end:
-                raise LogError(
-                    f"partition {self.number}: the journal ends at {end}, and a snapshot covers it up to {covers}: it"
-                    " was truncated, or deleted and made anew. Restore the log from a backup, or begin with another"
-                    " namespace. The partition is left alone until then."
-                )
-            if covers >= first:
-                self._let_state_go()
-                self._go_on_from(state, covers, shelf)
-                self._state_bytes = sum(map(len, chunks))
-                break
+        found = await newest(self._services, self.number, self.state.limits, (first, end), self._turn)
+        if found is not None:
+            self._let_state_go()
+            self._go_on_from(found.state, found.covers, found.shelf)
+            self._state_bytes = found.bytes
         if self._position < first:
             raise LogError(
                 f"partition {self.number}: the journal begins at {first}, and no snapshot reaches that far. Its"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from perdure.core.limits import DEFAULT_LIMITS, Limits
 from perdure.core.roster import Shelf
 from perdure.core.snapshot import Restoring
 from perdure.core.state import PartitionState
+from perdure.engine import apart
+from perdure.engine.services import Services
+from perdure.engine.shelf import FileShelf
+from perdure.errors import EncodingError, LogError
 
 
 class Unkept:
@@ -33,3 +38,54 @@ async def restored(
         restoring.take(chunk)
         await asyncio.sleep(0)
     return restoring.done()
+
+
+@dataclass(slots=True)
+class Restored:
+    """A snapshot that was taken up."""
+
+    state: PartitionState
+    covers: int
+    """The offset of the first entry that it does not cover."""
+    bytes: int
+    shelf: FileShelf
+    """Where what is packed lies; to be closed."""
+
+
+async def newest(
+    services: Services, number: int, limits: Limits, bounds: tuple[int, int], turn: apart.Turn
+) -> Restored | None:
+    """The newest snapshot of a partition that can be verified; None when none does, or it ends before the journal
+    begins. `bounds` are those of the journal.
+
+    Raises LogError when the journal does not reach as far as the snapshot.
+    """
+    first, end = bounds
+    for name in reversed(await services.log.snapshots(number)):
+        shelf = FileShelf()
+        try:
+            await turn.wait()  # of large ones, one is in memory
+            chunks = await services.log.get_snapshot(number, name)
+            size = sum(map(len, chunks))
+            if size < apart.LONG_SNAPSHOT_BYTES:
+                turn.over()
+            state, covers = await restored(chunks, limits, shelf)
+        except (EncodingError, LogError) as error:
+            shelf.close()
+            services.trouble(
+                f"snapshot {name} of partition {number} is damaged; an older one is tried", error
+            )
+            continue
+        except BaseException:
+            shelf.close()
+            raise
+        if first <= covers <= end:
+            return Restored(state, covers, size, shelf)
+        shelf.close()
+        if covers > end:
+            raise LogError(
+                f"partition {number}: the journal ends at {end}, and a snapshot covers it up to {covers}: it was"
+                " truncated, or deleted and made anew. Restore the log from a backup, or begin with another namespace."
+                " The partition is left alone until then."
+            )
+    return None

@@ -77,12 +77,10 @@ def _ended_runs(state: PartitionState) -> None:
         # What ended just now is still to be told to those who wait for it.
         or (state.ended_bytes > limits.ended_bytes_max and ended[0][0] < state.time)
     ):
-        time, run_id = ended.popleft()
-        run = state.run(run_id)
-        if run is None:
+        time, run_id, size = ended.popleft()
+        if not state.forget_run(run_id):
             continue
-        state.ended_bytes -= run_bytes(run)
-        del state.runs[run_id]
+        state.ended_bytes -= size
         if placement(run_id) is None:
             state.ended_ids.add(run_id, time, limits.ended_ids_max)
 

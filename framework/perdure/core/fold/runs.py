@@ -233,8 +233,9 @@ def _end(state: PartitionState, fact: Fact, run: Run, status: Any, outcome: Op) 
     if run.parent is not None:
         body: Body = {"run": run.parent, "key": run.parent_key, "outcome": outcome}
         channels.to_run(state, run.parent, "perdure.ChildOutcome", body)
-    state.ended.append((fact.ts, run.id))
-    state.ended_bytes += aging.run_bytes(run)
+    size = aging.run_bytes(run)
+    state.ended.append((fact.ts, run.id, size))
+    state.ended_bytes += size
     state.effects.append(effects.Ended(run.id))
     if state.heard:
         telling.ended(state, run, fact.ts)
