@@ -18,6 +18,7 @@ import asyncio
 import json
 import math
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -354,6 +355,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="into figures/, for docs/performance.md")
     parser.add_argument("--out", type=Path, help="where the figures go; by default into results/")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its worker and its broker end, too
     calm_collector()
     others = Others()
     result: dict[str, Any] = {

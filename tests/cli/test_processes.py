@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from perdure.cli.children import signal_to
 from tests.cli.terminal import Screen, perdure, screen, told
 from tests.crash.processes import until
 
@@ -204,6 +207,22 @@ def test_a_second_signal_stops_all_processes_at_once(shop: Path) -> None:
         workers.until(r"draining")
         workers.send(signal.SIGTERM)
         assert workers.exit_code() == 143, workers.text
+
+
+def test_a_signal_to_a_process_that_has_just_died_leaves_it_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dying() -> int:
+        if sys.version_info < (3, 12):  # later ones wait for their children like this by themselves
+            watcher = asyncio.PidfdChildWatcher()
+            watcher.attach_loop(asyncio.get_running_loop())
+            monkeypatch.setattr(asyncio.get_event_loop_policy(), "get_child_watcher", lambda: watcher)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(7)")
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the event loop is not to know yet
+        signal_to(process, signal.SIGTERM)
+        return await process.wait()
+
+    assert asyncio.run(dying()) == 7
 
 
 def test_processes_drain_when_their_supervisor_is_killed(shop: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import watchfiles
 
+from perdure.cli.children import signal_to
 from perdure.cli.loading import NOT_LOADED, Place
 from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import duration, listed, shown_path
@@ -80,8 +81,7 @@ class Child:
             await self.process.wait()
 
     def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
+        signal_to(self.process, signal.SIGKILL)
 
     def close(self) -> None:
         self._way.close()

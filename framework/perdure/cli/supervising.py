@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from time import time_ns
 from typing import Any
 
+from perdure.cli.children import signal_to
 from perdure.cli.loading import NOT_LOADED
 from perdure.cli.printing import Printer, stamp
 from perdure.cli.wording import duration
@@ -77,9 +78,8 @@ class Slot:
         """Whether the process has been at work."""
 
     def signal(self, number: int) -> None:
-        if self.process is not None and self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                self.process.send_signal(number)
+        if self.process is not None:
+            signal_to(self.process, number)
 
 
 class Supervisor:
