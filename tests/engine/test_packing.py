@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from perdure import App, Context
+from perdure.core import snapshot
 from perdure.core.fold import aging
 from perdure.core.limits import DEFAULT_LIMITS
 from perdure.core.roster import Roster
 from perdure.engine.partition import Partition
 from perdure.engine.shelf import UNIT, FileShelf
+from perdure.index.reader import PartitionReader
 from perdure.testing import Environment, TestRun, environment
 from tests.engine.going_on import collecting_troubles
 
@@ -112,6 +114,33 @@ async def test_what_has_ended_is_packed_by_a_snapshot_and_known_behind_it() -> N
         state = partition(env).state
         assert len(state.ended) == len(state.runs) == 30, "the oldest are forgotten, packed or not"
         assert state.ended_bytes == sum(aging.run_bytes(run) for run in state.runs.values())
+        reader = PartitionReader(0, [1])
+        reader.adopt(*snapshot.restore(snapshot.take(state, 0)))
+        assert (reader.state.runs.packed, len(reader.state.runs.plain)) == (0, 30), (
+            "each listing looks at them"
+        )
+
+
+async def test_a_worker_without_a_disk_for_temporary_files_takes_over_what_is_packed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_shelf: FileShelf, _items: Sequence[bytes]) -> list[int]:
+        raise OSError(28, "No space left on device")
+
+    async with environment(waiting(snapshot_tail_bytes_min=1_500), partitions=1) as env:
+        naps = await env.send([{"name": "nap", "data": {"n": n, "s": 600}} for n in range(40)])
+        await env.advance("1s")
+        await env.send("other", {})
+        await env.advance("1s")
+        assert partition(env).state.runs.packed > 20
+        await env.crash_worker()
+        with collecting_troubles() as told:
+            monkeypatch.setattr(FileShelf, "put", full)
+            await env.start_worker()
+            assert len(told) == 1
+            assert "packed runs of partition 0 do not fit the disk" in told[0][0]
+            await env.advance("11m")
+        assert [run.result for run in naps] == [2 * n for n in range(40)]
 
 
 async def test_an_owner_whose_predecessors_died_looks_at_no_run_that_only_sleeps(

@@ -123,9 +123,10 @@ class Limits:
     """A run that nothing is due for within this time may be evicted."""
     dormant_runs_max: int = 500
     """Runs that only wait, and cells that only have waits, that a partition keeps as objects: about 2.5 KB each. More
-    are packed: 16 to 32 bytes each in memory, the rest in a temporary file."""
+    are packed: 16 to 32 bytes each in memory, the rest in a temporary file. What has ended is packed by snapshots."""
     packed_run_bytes_max: int = 64 * KB
-    """A run with a longer history is not packed; that lies in a temporary file all the same."""
+    """A run with a longer history is not packed; that lies in a temporary file all the same. Nor is one that has ended
+    with a longer result, event and values."""
     spilled_history_bytes_min: int = 4 * KB
     """A history of so many bytes goes to the file as soon as its run rests, packed or not."""
     runs_under_way_max: int = 500

@@ -165,6 +165,13 @@ class Roster(MutableMapping[K, V]):
         self._free(digest, place, None)
         return True
 
+    def make(self, which: Callable[[V], bool]) -> None:
+        """Makes all of this kind into objects: whoever looks at them again and again need not make copies of them."""
+        for digest in self._places.columns()[0]:
+            place = self._places.value_of(digest)
+            if place is not None and which(value := self._made(digest, place)):
+                self._off(digest, place, value)
+
     def peek(self, key: K) -> V | None:
         """One to be looked at: it stays packed if it is."""
         found = self.plain.get(key)

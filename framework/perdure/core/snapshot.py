@@ -27,6 +27,8 @@ __all__ = ["Restoring", "SnapshotCut", "cell_body", "partition_body", "restore",
 Body = dict[str, Any]
 _OLD_IDS = ("old_event_ids", "old_made_ids", "ended_ids", "passed_ids")
 _TRIALS = "trials"
+PACKED_PART = 10
+"""To take over a packed run or cell takes this part of the time in which one is encoded."""
 
 
 class SnapshotCut:
@@ -58,7 +60,8 @@ class SnapshotCut:
     def save_run(self, run: Run, /) -> None:
         if run.id in self._runs:
             del self._runs[run.id]
-            self._save(self._run_bodies, lambda: run_body(run), run.size + 500)
+            size = run.size + 500 if run.live else aging.run_bytes(run)
+            self._save(self._run_bodies, lambda: run_body(run), size)
 
     def save_cell(self, where: CellKey, cell: Cell, /) -> None:
         if where in self._cells:
@@ -104,7 +107,8 @@ class SnapshotCut:
         self._bytes = 0
 
     def advance(self, entities_max: int) -> bool:
-        """Encodes up to so many more runs and cells; True when the snapshot is complete and the cut is closed.
+        """Encodes up to so many more runs and cells, or takes over ten times as many packed ones; True when the
+        snapshot is complete and the cut is closed.
 
         Raises what went wrong in the encoding; the cut is closed then and of no use.
         """
@@ -132,7 +136,8 @@ class SnapshotCut:
                 data = sum(len(waiter["event"]["data"]) for waiter in body["waiting"] if waiter["event"])
                 self._save(self._gate_bodies, lambda body=body: body, size + data)
             elif self._packed:
-                self._take_packed()
+                for _ in range(PACKED_PART):
+                    self._take_packed()
             else:
                 self.close()
                 self._cut_chunk(last=True)
@@ -140,7 +145,9 @@ class SnapshotCut:
         return False
 
     def _take_packed(self) -> None:
-        """Takes over one more packed run or cell, as it is."""
+        """Takes over one more packed run or cell, as it is, if there is one."""
+        if not self._packed:
+            return
         if self._partition is not None:
             self._cut_chunk()  # it comes first
         columns = self._packed[0]
@@ -208,9 +215,9 @@ class Restoring:
             return
         self._count = body["count"]
         for run in body["runs"]:
-            state.runs[run["id"]] = run_of(run)
+            state.runs.plain[run["id"]] = run_of(run)
         for cell in body["cells"]:
-            state.cells[cell["name"], cell["path"], cell["value"]] = cell_of(cell)
+            state.cells.plain[cell["name"], cell["path"], cell["value"]] = cell_of(cell)
         for gate in body["gates"]:
             take_gate(state.gates, gate)
         for part in body["ids"]:

@@ -27,11 +27,11 @@ RELEASE_TIMEOUT_S = 3.0
 
 
 class _ShelfLost(Exception):
-    """What is kept of runs that wait cannot be read. It is a cache of the log."""
+    """What is kept of packed runs cannot be read. It is a cache of the log."""
 
 
 def _shelf_lost(error: OSError) -> _ShelfLost:
-    return _ShelfLost(f"runs that wait cannot be read from their temporary file: {error}")
+    return _ShelfLost(f"packed runs cannot be read from their temporary file: {error}")
 
 
 class Partition:

@@ -69,7 +69,14 @@ async def newest(
             size = sum(map(len, chunks))
             if size < apart.LONG_SNAPSHOT_BYTES:
                 turn.over()
-            state, covers = await restored(chunks, limits, shelf)
+            try:
+                state, covers = await restored(chunks, limits, shelf)
+            except OSError as error:
+                services.trouble(
+                    f"packed runs of partition {number} do not fit the disk for temporary files, and stay in memory",
+                    error,
+                )
+                state, covers = await restored(chunks, limits)
         except (EncodingError, LogError) as error:
             shelf.close()
             services.trouble(

@@ -122,12 +122,14 @@ class Schedules:
     def _ring(self) -> None:
         self._alarm = None
         now = self._life.services.clock.now()
-        while self._heap and self._heap[0][0] <= now:
-            due, schedule = heapq.heappop(self._heap)
-            if self._due.get(schedule) == due:
-                del self._due[schedule]
-                self._tick(schedule)
-        self._set_alarm()
+        try:
+            while self._heap and self._heap[0][0] <= now:
+                due, schedule = heapq.heappop(self._heap)
+                if self._due.get(schedule) == due:
+                    del self._due[schedule]
+                    self._tick(schedule)
+        finally:  # one that failed is told of, and the others go on
+            self._set_alarm()
 
     def _tick(self, schedule: str) -> None:
         life = self._life

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable
 
 from perdure.core.facts import Fact
+from perdure.core.fold import aging
 from perdure.core.limits import KB, MINUTE_US
 from perdure.core.snapshot import SnapshotCut
 from perdure.engine.clock import Alarm
@@ -18,7 +19,7 @@ AGAIN_US = MINUTE_US
 SOON_US = 100_000
 ENTITIES_PER_TICK = 100
 RUNS_PER_TICK = 20
-"""Runs that are packed in one go, and copied to the snapshot: about half a ms."""
+"""Runs that are packed in one go: about half a ms."""
 PAUSE_US = 2_500
 """For others, after each of these: a snapshot of a busy partition takes seconds, and holds up no step for long."""
 TAIL_PART = 4
@@ -81,6 +82,7 @@ class Snapshots:
         for alarm in (self._alarm, self._resting):
             if alarm is not None:
                 alarm.cancel()
+        self._alarm = self._resting = None
         if self._cut is not None:
             self._cut.close()
         if self._cut is not None or self._ended is not None:
@@ -112,12 +114,19 @@ class Snapshots:
 
     def take(self) -> None:
         """Begins a snapshot."""
-        if self._busy or not self._life.acting:
+        if self._busy or not self._life.acting or self._put_off():
             return
         self._busy = True
         self._life.services.snapshotting += 1
         self._ended = [run.id for run in self._life.state.runs.plain.values() if not run.live]
         self._pack()
+
+    def _put_off(self) -> bool:
+        """Whether it has to wait for a burst of timers: their runs are soon made into objects."""
+        if not self._life.state.runs.fired:
+            return False
+        self._take_at(self._life.services.clock.now() + SOON_US)
+        return True
 
     def _pack(self) -> None:
         """Packs runs that have ended: nothing of them changes, so no snapshot, and nobody who restores one, has to look
@@ -125,11 +134,11 @@ class Snapshots:
         life, ended = self._life, self._ended
         if ended is None or not life.acting:
             return
-        found = map(life.state.runs.plain.get, ended[-RUNS_PER_TICK:])
+        plain, bytes_max = life.state.runs.plain, life.services.limits.packed_run_bytes_max
+        found = [plain[run_id] for run_id in ended[-RUNS_PER_TICK:] if run_id in plain]
         del ended[-RUNS_PER_TICK:]
-        bytes_max = life.services.limits.packed_run_bytes_max
         try:
-            life.state.runs.pack(run for run in found if run is not None and run.size <= bytes_max)
+            life.state.runs.pack(run for run in found if not run.live and aging.run_bytes(run) <= bytes_max)
         except OSError as error:
             ended.clear()  # they are in the cut as they are
             life.services.trouble(
@@ -142,12 +151,13 @@ class Snapshots:
         life = self._life
         if self._ended is None or not life.acting:
             return
-        if life.state.runs.fired:  # a burst of timers: these are soon made into objects
-            self._later(self._begin_cut, SOON_US)
-            return
         self._ended = None
-        self.tail_bytes = 0
+        if self._put_off():
+            self._busy = False
+            life.services.snapshotting -= 1
+            return
         self._cut = SnapshotCut(life.state, self.position)
+        self.tail_bytes = 0
         self._advance()
 
     def _advance(self) -> None:
@@ -167,9 +177,9 @@ class Snapshots:
         else:
             self._later(self._advance)
 
-    def _later(self, call: Callable[[], None], pause_us: int = PAUSE_US) -> None:
+    def _later(self, call: Callable[[], None]) -> None:
         clock = self._life.services.clock
-        clock.call_at(clock.now() + pause_us, call)
+        clock.call_at(clock.now() + PAUSE_US, call)
 
     async def _store(self, cut: SnapshotCut) -> None:
         try:

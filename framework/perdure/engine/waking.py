@@ -57,7 +57,7 @@ class Waking:
     def begin(self) -> None:
         """Wakes what has something to do now; what only waits stays in the log until it is due."""
         state = self._driver.state
-        awake = [run for run in state.runs.plain.values() if run.live]  # packed ones only wait
+        awake = [run for run in state.runs.plain.values() if run.live]  # packed ones only wait, or have ended
         busy = [run for run in awake if self._has_work(run)]
         in_flight = [
             {"run": run.id, "key": key, "alone": False}

@@ -54,6 +54,7 @@ class PartitionReader:
         """Goes on from a snapshot: what lies before it is known only as state."""
         if self.state.own_limits:
             state.limits, state.own_limits = self.state.limits, True
+        state.runs.make(lambda run: not run.live)  # they are looked at with each listing
         self.state, self.position = state, position
         self.ops = {run.id: [op for part in run.history for op in ops_of(part)] for run in state.live_runs()}
 

@@ -91,7 +91,7 @@ class _Decided:
         self.waiting = list(schedule.waiting)
         self.cancel: str | None = None
         self.skipped: list[Body] = []
-        before = state.runs.get(schedule.run)
+        before = state.runs.peek(schedule.run)
         self._running = schedule.run if before is not None and before.live else ""
 
     def take(self, at: int) -> None:

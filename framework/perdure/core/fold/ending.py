@@ -125,7 +125,7 @@ def matched(state: PartitionState, fact: Fact, run: Run, listener: Listener, bod
     until = run.until
     close(state, run)
     run.until = until  # it stays in force for a run that goes on all the same
-    if not _is_asked(run):
+    if not is_asked(run):
         cancel = {"reason": f"the event {event['name']} {event['id']} came", "force": False}
         command = ids.digest("cancel-on", run.id, event["id"])
         run.inbox.append(Item(fact.offset, CANCEL, cancel, command))
@@ -180,7 +180,7 @@ def is_stale(state: PartitionState, run: Run, command: str) -> bool:
     """Whether a command came of a time that no longer holds: the run has begun in time, or is cancelled already. One
     that still holds has done its work with this."""
     if command.startswith(f"{ids.CANCEL_ON}:"):
-        stale = run.listeners is None or _is_asked(run)
+        stale = run.listeners is None or is_asked(run)
         until = run.until
         close(state, run)
         run.until = until
@@ -190,11 +190,11 @@ def is_stale(state: PartitionState, run: Run, command: str) -> bool:
     if command != command_of(run.until):
         return True
     run.until = 0
-    return _is_asked(run)
+    return is_asked(run)
 
 
-def _is_asked(run: Run) -> bool:
-    """A second cancel would be one by force, and it is nobody's wish."""
+def is_asked(run: Run) -> bool:
+    """Whether a run was asked to end. A second cancel would be one by force, and it is nobody's wish."""
     return bool(run.cancels) or any(item.name == CANCEL for item in run.inbox)
 
 

@@ -67,7 +67,8 @@ def _child_outcome(state: PartitionState, fact: Fact, name: str, body: Body) -> 
 
 def _cancel_run(state: PartitionState, fact: Fact, _name: str, body: Body) -> None:
     run = state.run(body["run"])
-    if run is not None and run.live:
+    # Nobody has asked for it by hand, so it is never a second one, which would cut the cleaning up short.
+    if run is not None and run.live and (body["force"] or not ending.is_asked(run)):
         cancel = {"reason": body["reason"], "force": body["force"]}
         _to_inbox(state, run, Item(fact.offset, "perdure.CancelAsk", cancel, body["command"]))
 

@@ -138,7 +138,8 @@ def ticked(state: PartitionState, fact: Fact) -> str | None:
             if state.heard:
                 telling.started(state, tick["run"], body["function"], tick["event"])
     if body["cancel"] is not None:
-        cancel = {"run": body["cancel"], "command": "", "reason": REPLACED, "force": False}
+        command = ids.digest("tick", body["schedule"], body["cancel"])
+        cancel = {"run": body["cancel"], "command": command, "reason": REPLACED, "force": False}
         channels.to_run(state, body["cancel"], "perdure.CancelRun", cancel)
     state.effects.append(effects.Ticked(body["schedule"]))
     return None
