@@ -126,7 +126,7 @@ def test_resuming_a_run_that_the_code_still_does_not_fit_says_so(shop: Path) -> 
         dev.until("ready")
         said = told(shop, "runs", "resume", run["id"])
         assert re.search(
-            r"is parked still: the code of now still does not fit its record: .*levy.*"
+            r"is parked still: the code that is deployed now still does not fit its record: .*levy.*"
             r"; the run goes on as soon as code that fits is loaded\n",
             said,
         ), said

@@ -237,10 +237,10 @@ def test_processes_drain_when_their_supervisor_is_killed(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "exit_code", "words"),
     [
-        ("from perdure import Apple\n", 3, r"1 \| perdure: shop.py, line 1: ImportError"),
+        ("from perdure import Apple\n", 2, r"1 \| perdure: shop.py, line 1: ImportError"),
         (
             "from perdure import App\napp = App('shop', log='memory:')\n",
-            3,
+            2,
             "a log in memory is one process's",
         ),
         ("from perdure import App\napp = App('shop', log='mysql:x')\n", 2, "is not the URL of a log"),

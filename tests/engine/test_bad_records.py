@@ -139,7 +139,7 @@ async def test_records_that_do_not_belong_where_they_are_change_nothing() -> Non
             env, Topic.JOURNAL, 0, codec.encode("Level", {"level": 9})
         )  # of nobody: no owner wrote it
         assert [letter["reason"] for letter in await dead_letters(env)] == [
-            "a Event record does not belong into a journal",
+            "a record of kind Event has no place in a journal: look who may write to it",
             "this is a record of kind Level, which is no event",
         ]
         assert env._engine is not None

@@ -140,7 +140,7 @@ async def counted(log: Log, counts: Counts, start: Callable[[], Any], workload: 
 COMMITS = {"W2": 3, "W3": 2}
 """The first has the start of the body and the first outcome, the last the last outcome and the end of the run."""
 BYTES_MAX = {"W2": 230, "W3": 37}
-"""Per step, with its payload of a byte or two. DESIGN asks for 300 at most."""
+"""Per step, with its payload of a byte or two. The budget is 300."""
 
 
 @pytest.mark.parametrize("workload", STEPS)

@@ -13,10 +13,12 @@ from perdure import (
     Concurrency,
     Context,
     Debounce,
+    Idempotency,
     RateLimit,
     Singleton,
     Throttle,
     Timeouts,
+    UsageError,
 )
 from perdure.testing import crash_everywhere, environment
 from tests.engine.flow import counted, gates, go, instant, sleeping, sound
@@ -67,6 +69,41 @@ async def test_a_run_that_is_run_again_comes_to_its_limits() -> None:
         await env.advance("10s")
         assert await again.status() == "completed"
         assert gates(env) == []
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        {"idempotency": Idempotency("event.data.n", ttl="1d")},
+        {"rate_limit": RateLimit(1, "1d")},
+        {"debounce": Debounce("1m")},
+        {"batch": Batch(100, "1m")},
+    ],
+    ids=lambda flow: next(iter(flow)),
+)
+async def test_a_run_that_is_run_again_is_not_counted_as_an_event(flow: dict[str, Any]) -> None:
+    a = sleeping(lasts="10s", **flow)
+    async with environment(a) as env:
+        (first,) = await go(env)
+        await env.advance("2m")
+        assert first.status == "completed"
+        again = await a.runs.rerun(first.id)
+        await env.settle()
+        assert await again.status() == "running", "at once"
+        await env.advance("10s")
+        assert await again.status() == "completed"
+        sound(env)
+
+
+async def test_a_run_of_a_batch_is_not_run_again() -> None:
+    a = sleeping(batch=Batch(2, "1m"))
+    async with environment(a) as env:
+        (first,) = await go(env)
+        await go(env)
+        await env.advance("1m")
+        assert first.status == "completed"
+        with pytest.raises(UsageError, match=r"had a batch of 2 events, .* send the events again"):
+            await a.runs.rerun(first.id)
 
 
 async def test_a_run_that_waits_is_cancelled_by_time_and_by_an_event() -> None:

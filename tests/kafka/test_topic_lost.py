@@ -208,3 +208,27 @@ def test_the_journal_is_cut_behind_all_snapshots_while_nobody_runs(place: MakePl
     assert journal_end(here) == before, "not even a claim"
     assert worker.stop() == 0, worker.errors()
     assert len([line for line in ledger.read(here.folder) if line.key]) == lines
+
+
+def test_events_are_cut_before_they_were_routed_while_nobody_runs(place: MakePlace) -> None:
+    """They are lost, and told of: in what the worker says, and as a dead letter. What is there goes on."""
+    here = place(partitions=1)
+    worker = at_work(here)
+    worker.kill()
+    for number in range(6, 9):
+        send_event(here, "crash/sequence", {"n": number}, id=f"event {number}")
+    cut(topic_of(here, "events"), 0, -1)
+    again = here.start("work")
+    until(lambda: "were gone before they were routed" in again.errors(), f"it says so\n{again.errors()}")
+    send_event(here, "crash/sequence", {"n": 9}, id="event 9")
+    until(lambda: steps(here.folder, "end", "/four") == 7, f"later events are routed\n{again.errors()}")
+    assert again.stop() == 0, again.errors()
+
+    async def letters(log: KafkaLog) -> list[str]:
+        first, end = await log.bounds(Topic.DEAD_LETTERS, 0)
+        entries = await log.read(Topic.DEAD_LETTERS, 0, first, end - first)
+        return [codec.decode(entry.value)[1]["reason"] for entry in entries]
+
+    (reason,) = with_log(here, letters)
+    assert "of partition 0 were gone before they were routed" in reason
+    assert "retention.ms" in reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ PAGE = (ROOT / "docs" / "payloads.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.asyncio
-async def test_the_page_runs(tmp_path: Path) -> None:
+async def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_KEY", base64.b64encode(bytes(range(32))).decode())
     code = PAGE.partition("```python\n")[2].partition("```")[0]
     code = code.replace("file:///tmp/shop-payloads", f"file://{tmp_path}")
     space: dict[str, Any] = {"__name__": "shop"}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
+from collections.abc import AsyncGenerator
+from heapq import nlargest
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from perdure.app import App
     from perdure.authoring.events import Event
     from perdure.core.ops import EventData
+    from perdure.engine.schemas import Schemas
     from perdure.logs import Log
+    from perdure.payloads.vault import Vault
 
 app = typer.Typer(cls=Group, help="Send events, and see those that were sent.", no_args_is_help=True)
 
@@ -267,35 +272,53 @@ def _list_skipped(log: str | None, after: int, limit: int, now: int, *, json: bo
 
 
 async def _read(log: str | None, name: str | None, after: int, limit: int) -> list[tuple[int, EventData]]:
+    """The newest that fit, those of producers that know nothing of perdure included."""
     from perdure.cli.places import opened, vault_at
+    from perdure.config import schema_registry
     from perdure.core.routing import matches
+    from perdure.engine.schemas import Schemas
     from perdure.index.opening import Reading
 
-    found: list[tuple[int, EventData]] = []
-    async with opened(log) as known:
-        for partition in range(known.generations[0]):
-            mine = await _of_partition(known, partition, after)
-            found += [(ts, event) for ts, event in mine if name is None or matches(name, event["name"])]
-    found.sort(key=lambda entry: entry[0], reverse=True)
-    reading = Reading(vault_at(log))
-    return [(ts, reading.event(event)) for ts, event in found[:limit]]
+    vault, registry = vault_at(log), schema_registry()
+    reading, schemas = Reading(vault), Schemas(registry)
+    newest: list[tuple[int, EventData]] = []
+    try:
+        async with opened(log) as known:
+            for partition in range(known.generations[0]):
+                mine: deque[tuple[int, EventData]] = deque(maxlen=limit)
+                async for ts, event in _of_partition(known, partition, after, schemas, vault):
+                    if name is None or matches(name, event["name"]):
+                        mine.append((ts, event))
+                newest = nlargest(limit, [*newest, *mine], key=lambda entry: entry[0])
+    finally:
+        if registry is not None:
+            registry.close()
+    return [(ts, reading.event(event)) for ts, event in newest]
 
 
-async def _of_partition(log: Log, partition: int, after: int) -> list[tuple[int, EventData]]:
+async def _of_partition(
+    log: Log, partition: int, after: int, schemas: Schemas, vault: Vault
+) -> AsyncGenerator[tuple[int, EventData]]:
+    """Those that can be read; the others are dead letters."""
     from perdure.core import codec
+    from perdure.core.limits import DEFAULT_LIMITS
+    from perdure.engine.arriving import incoming
     from perdure.errors import EncodingError
     from perdure.logs import Topic
 
-    found: list[tuple[int, EventData]] = []
     position = await log.offset_at(Topic.EVENTS, partition, after)
     while batch := await log.read(Topic.EVENTS, partition, position, READ_ENTRIES):
         position = batch[-1].offset + 1
         for entry in batch:
-            try:
-                kind, body = codec.decode(entry.value)
-            except EncodingError:
-                continue
-            if kind == "Event":
-                event: Any = body
-                found.append((entry.ts, event))
-    return found
+            if entry.value[:2] == codec.MARKER:
+                try:
+                    kind, body = codec.decode(entry.value)
+                except EncodingError:
+                    continue
+                event: Any = body if kind == "Event" else None
+            else:
+                if (schema_id := schemas.unknown(entry.value)) is not None:
+                    await schemas.learn(schema_id)
+                event = incoming(entry, partition, DEFAULT_LIMITS, "", schemas, vault).event
+            if event is not None:
+                yield entry.ts, event

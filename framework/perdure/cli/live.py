@@ -139,7 +139,9 @@ class LiveLog(Observer):
         return f"{counted(len(names), 'running step')} ({shown}{more})" if names else ""
 
     def unfit(self, run: Run, reason: str) -> None:
-        self._line(run, self._now(), "still does not fit", "yellow", f"the code of now: {reason}")
+        self._line(
+            run, self._now(), "still does not fit", "yellow", f"the code that is deployed now: {reason}"
+        )
 
     def lines(self, run: Run, lines: Sequence[Any]) -> None:
         seen = self._now()

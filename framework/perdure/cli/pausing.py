@@ -70,7 +70,7 @@ def resume(
     yes: YesOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Let a paused or parked run go on, or all that fit, over their recorded steps, with the code of now.
+    """Let a paused or parked run go on, or all that fit, over their recorded steps, with the code that is deployed now.
 
     [dim]Examples:[/]  perdure runs resume 3-k3x9ab   ·   … resume --function bill --status parked
     """

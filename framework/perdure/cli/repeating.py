@@ -31,7 +31,7 @@ def rerun(
     id: OnceOption = None,  # noqa: A002
     json: JsonOption = False,
 ) -> None:
-    """Start a run once more: a new run of its function, with the same event and tags, by the code of now.
+    """Start a run once more: a new run of its function, with the same event and tags, by the code that is deployed now.
 
     With --from-step what came before that step is not done again: its outcomes are used. That step, and all that comes
     after it, is done. The other run stays as it is.

@@ -149,7 +149,7 @@ class Supervisor:
             lived = asyncio.get_running_loop().time() - began
             slot.deaths = slot.deaths + 1 if lived < self._policy.steady_s else 1
             if code in _WRONG and not self._was_ready:
-                self._give_up(code)
+                self._give_up(2 if code == NOT_LOADED else code)  # as of one process
             elif all(each.deaths >= self._policy.deaths_max for each in self._slots if each.process):
                 self._say("died", "red", f"process {slot.number} ({_how(code)})")
                 self._say("giving up", "red", f"no process stays up, after {slot.deaths} deaths in a row")

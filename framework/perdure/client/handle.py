@@ -183,7 +183,7 @@ class Handle(Generic[R]):
         await (await self._connect()).command(self.run_id, "PauseAsk", {"reason": checked_reason(reason)})
 
     async def resume(self) -> None:
-        """Lets a paused or parked run go on, over its recorded steps, with the code of the day."""
+        """Lets a paused or parked run go on, over its recorded steps, with the code that is deployed now."""
         await (await self._connect()).command(self.run_id, "ResumeAsk", {"reason": ""})
 
 

@@ -184,6 +184,10 @@ class Admissions:
             self._later()
 
 
+_FOR_EVENTS = frozenset({"rate", "idempotency", "debounce", "batch"})
+"""Limits on what events start, not on what runs at once."""
+
+
 def _ask(run: Run, event: EventData, limits: Any) -> dict[str, Any]:
     """What a run's event says of its flow control (`perdure.AdmissionAsk`).
 
@@ -204,6 +208,8 @@ def _ask(run: Run, event: EventData, limits: Any) -> dict[str, Any]:
             values.append(None)
         elif limit["kind"] in ("debounce", "batch") and run.parent is not None:
             values.append(None)  # somebody waits for this very run
+        elif limit["kind"] in _FOR_EVENTS and run.repeats:
+            values.append(None)  # somebody asks for this very run, and its event was counted before
         else:
             values.append(cast("bytes | None", value))
     return {"run": run.id, "values": values, "priority": priority, "fault": None}

@@ -52,7 +52,7 @@ def by_body(driver: Driver, run: Run, resident: Resident, condition: str, item: 
     if condition:
         return by_text(driver, run, condition, item)
     predicate = resident.execution.predicate(item.body["key"])
-    if predicate is None:  # the code of now asks by text: what was recorded stays, and this code cannot tell
+    if predicate is None:  # the code asks now by text: what was recorded stays, and this code cannot tell
         return Verdict(told=False)
     found = _opened(driver, run, item)
     if found is None:

@@ -18,7 +18,7 @@ from perdure.logs.contract import NO_HEADERS, REPLIES_PARTITIONS, Entry, LogFull
 REASON_MAX = 1_024
 HEADERS_BYTES_MAX = 16 * KB
 """Headers of an entry that are kept with its dead letter."""
-UNFIT = "the code of now still does not fit its record: "
+UNFIT = "the code that is deployed now still does not fit its record: "
 """Begins the reason of a run that stands still although a resume asks for it."""
 
 
@@ -52,7 +52,8 @@ class Replies:
         self._producer = producer
         self._fail = fail
         self.unfit: dict[str, str] = {}
-        """Why the code of now cannot take up runs that stand still, though a resume asks for it. Of live runs only."""
+        """Why the code that is deployed now cannot take up runs that stand still, though a resume asks for it. Of live
+        runs only."""
 
     def ended(self, run_id: str) -> None:
         """Tells everyone who waits for a run's end."""

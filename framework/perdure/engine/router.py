@@ -14,7 +14,7 @@ from perdure.core.matching import Matching
 from perdure.core.ops import EventData
 from perdure.engine.arriving import Arrivals, incoming
 from perdure.engine.life import Life
-from perdure.errors import PayloadError, UsageError
+from perdure.errors import LogError, PayloadError, UsageError
 from perdure.logs.contract import Entry, Topic
 from perdure.payloads.digests import digests_of
 from perdure.payloads.records import Opener
@@ -55,9 +55,27 @@ class Router:
         state = self._life.state
         if state.number < state.partitions:  # those of later generations have no events (A16)
             self._life.services.follow(Topic.EVENTS, state.number, state.next)
+            if state.next:  # whose first event this would be, has none before
+                self._life.services.spawn(
+                    self._miss(state.next), f"a look at the events of partition {state.number}"
+                )
         self._coming = [(entry["event"]["ts"], offset) for offset, entry in state.delayed.items()]
         heapify(self._coming)
         self.configure()
+
+    async def _miss(self, expected: int) -> None:
+        """Tells of events that the log dropped before anybody routed them: they are lost, and somebody should know."""
+        life, number = self._life, self._life.state.number
+        first, _ = await life.services.log.bounds(Topic.EVENTS, number)
+        if first <= expected or not life.acting:
+            return
+        reason = (
+            f"the events {expected} to {first - 1} of partition {number} were gone before they were routed: no worker"
+            " came while they were kept. Keep events for longer than the longest time without workers"
+            " (retention.ms of the topic)"
+        )
+        life.services.trouble(reason, LogError("events are lost"))
+        life.replies.bury(Topic.EVENTS, expected, reason)
 
     def close(self) -> None:
         self._arrivals.close()

@@ -1,4 +1,4 @@
-"""Packed runs and cells, in a file: a cache of what the log says, gone with its owner (DESIGN: B11)."""
+"""Packed runs and cells, in a file: a cache of what the log says, gone with its owner (B11)."""
 
 from __future__ import annotations
 

@@ -53,8 +53,9 @@ def worker_died(times: int) -> Failure:
 def blamed(times: int, while_: str, again: str, where: str) -> Failure:
     """The error of what was alone when its worker died, so many times."""
     message = (
-        f"the worker died {times} times while {while_}; it is not {again} again. Look for memory, native code or an"
-        f" exit in {where}, then run the function anew"
+        f"its worker died {times} times while {while_}, so it is not {again} again. Probably {where} runs out of"
+        " memory, crashes in native code or calls os._exit. Mend that, and start the run once more: perdure runs rerun"
+        " RUN"
     )
     return failures.of_parts("perdure.WorkerDied", message)
 

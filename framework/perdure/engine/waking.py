@@ -268,7 +268,7 @@ class Waking:
         driver.in_thread(resident, lambda: execution.replay(history), replayed)
 
     def _unfit(self, run: Run, resident: Resident, error: PerdureError) -> None:
-        """The code of the day does not fit the log: parked, once, until other code or a person comes (A12)."""
+        """The code does not fit the log: parked, once, until other code or somebody comes (A12)."""
         driver = self._driver
         driver.let_go(resident)
         if run.status in STILL:

@@ -41,7 +41,7 @@ class Observer(Protocol):
         """An attempt of a step starts."""
 
     def unfit(self, run: Run, reason: str) -> None:
-        """A resume asks a run that stands still to go on, and the code of now does not fit its record."""
+        """A resume asks a run that stands still to go on, and the code that is deployed now does not fit its record."""
 
     def lines(self, run: Run, lines: Sequence[Any]) -> None:
         """What the body logged in turns that now count."""

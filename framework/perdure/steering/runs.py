@@ -115,14 +115,16 @@ class Runs:
         from_step: str | None = None,
         id: str | None = None,  # noqa: A002
     ) -> Handle[Any]:
-        """Starts a new run of the same function, with the same event and tags, by the code of the day.
+        """Starts a new run of the same function, with the same event and tags, by the code that is deployed now.
 
         With `from_step` (a step's id, with its index when it was used before) it takes over how everything ended that
         the body asked for before that step: steps, sleeps, waits and invocations are not done again, nor are events
-        sent. That step and what comes after it are. `id`: as of `app.start`. The other run stays as it is.
+        sent. That step and what comes after it are. `id`: as of `app.start`. The other run stays as it is. Limits on
+        what runs at once and at which pace hold for the new one; those on what events start do not.
 
-        Raises RunNotFound for a run that is not known; UsageError for a step that it has not come to, or when its
-        history is no longer in the log; PayloadTooLarge when what is taken over does not fit a record.
+        Raises RunNotFound for a run that is not known; UsageError for a step that it has not come to, for a run of a
+        batch, or when its history is no longer in the log; PayloadTooLarge when what is taken over does not fit a
+        record.
         """
         reader = await self._readings.read()
         found = reader.recorded(run_id)
@@ -134,6 +136,11 @@ class Runs:
         if from_step is not None and not accepted:
             raise UsageError(
                 f"the history of run {run_id} is no longer in the log; rerun it from its beginning"
+            )
+        if run.admission is not None and len(run.admission.events) > 1:
+            raise UsageError(
+                f"run {run_id} had a batch of {len(run.admission.events)} events, and a rerun would have the first"
+                " alone: send the events again, with new ids"
             )
         reuse = [] if from_step is None else taken_over(accepted, from_step, run_id)
         function = self._functions.get(run.function)

@@ -1,4 +1,4 @@
-"""log → state. A function of records alone: no clock, no CEL, no user code (DESIGN: the log is the only arbiter).
+"""log → state. A function of records alone: no clock, no CEL, no user code (the log is the only arbiter).
 
 `fold(state, fact)` changes the state in place and leaves effects in `state.effects`. A record counts as a whole or not
 at all; what does not count is void for every reader alike, and counted by its reason.

@@ -354,7 +354,8 @@ def _undecodable(state: PartitionState, fact: Fact) -> str | None:
 
 
 def _misplaced(state: PartitionState, fact: Fact) -> str | None:
-    state.effects.append(effects.Bury(fact.offset, f"a {fact.kind} record does not belong into a journal"))
+    reason = f"a record of kind {fact.kind} has no place in a journal: look who may write to it"
+    state.effects.append(effects.Bury(fact.offset, reason))
     return "misplaced"
 
 
