@@ -15,16 +15,14 @@ from typing import Any
 from floor import Record
 from places import Cells, Plays, Setting, repetition_of
 from repetition import IN_FLIGHT, alone, crowd, recorded
-from timing import until
+from resting import until_at_rest
 from workloads import Sample, drive, make_app
 
 from perdure import App, Context
 from perdure.authoring.functions import Function
-from perdure.engine.engine import Engine
 
 LIVE, LIVE_QUICK = (1, 1_000, 10_000, 100_000), (1, 500)
 FILLERS = 500
-REST_S = 180.0
 RUNS, CROWD, SECONDS = 300, 3_000, 4.0
 RUNS_QUICK, CROWD_QUICK = 30, 300
 
@@ -79,16 +77,6 @@ async def measure(setting: Setting) -> Cells:
         finally:
             await app.close()
     return {"100,000 asleep": {"engine": figures(found), "levels": found}}
-
-
-async def until_at_rest(engine: Engine) -> None:
-    """Waits for what the filling has left to do: snapshots of what is new, a while after it."""
-
-    def at_rest() -> bool:
-        leads = [partition.lead for partition in engine.partitions.values()]
-        return engine.quiet() and not any(lead is None or lead.snapshots.under_way for lead in leads)
-
-    await until(at_rest, "the worker does not come to rest", REST_S, 0.1)
 
 
 def figures(found: dict[int, dict[str, Any]]) -> dict[str, Any]:

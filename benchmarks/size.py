@@ -31,6 +31,7 @@ LATEST = HERE / "results" / "size.json"
 BATCH = 500
 FAR = 30 * 86_400
 IDLE_S = 20.0
+REST_S = 180.0
 FIGURES = (
     ("resident_mb", "resident memory", "MB", "<= 250"),
     ("resident_again_mb", "the same, after kill -9", "MB", "<= 250"),
@@ -88,6 +89,14 @@ class Worker:
         """Seconds of processor time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rest(self) -> None:
+        """Waits until nothing is left to do: a last snapshot comes a while after a fill."""
+        deadline = monotonic() + REST_S
+        while not self.ask()["at_rest"]:
+            if monotonic() > deadline:
+                sys.exit("the worker does not come to rest")
+            sleep(1.0)
 
     def idle(self, seconds: float) -> float:
         """How much of a processor it takes, in percent."""
@@ -159,6 +168,7 @@ def measure(url: str, runs: int, due: int, folder: Path) -> dict[str, Any]:
         found["fill_per_s"] = fill(url, worker, runs - 2 * due, time() + FAR)
         found["fill_cpu_us"] = (worker.cpu() - cpu) / (runs - 2 * due) * 1e6
         found["resident_mb"] = worker.memory()
+        worker.rest()
         found["idle_cpu"] = worker.idle(IDLE_S)
         when = float(int(time() + 90 + runs / 20_000))
         fill(url, worker, due, when)

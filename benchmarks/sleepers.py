@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from time import time_ns
 from typing import Any
 
+from resting import at_rest
+
 from perdure import App, Context
 from perdure.core.ops import TIMER_FIRED, TIMER_SET, Op
 from perdure.core.state import Run
@@ -71,6 +73,7 @@ def told(engine: Engine, watch: Watch) -> dict[str, Any]:
         "packed": sum(state.runs.packed for state in states),
         "snapshots": sum(len(state.sets) for state in states),
         "partitions": len(states),
+        "at_rest": at_rest(engine),
         "fired": [*watch.fired.values()],
         "woken": woken,
     }

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from time import perf_counter, process_time
 from typing import Any
 
-from asleep import FILLERS, until_at_rest
+from asleep import FILLERS
 from places import Cells, Setting, repetition_of
+from resting import until_at_rest
 from timing import until
 
 from perdure import App, Context

@@ -8,6 +8,7 @@ import pytest
 
 from perdure import (
     Batch,
+    CancelOn,
     Concurrency,
     Context,
     Debounce,
@@ -17,6 +18,7 @@ from perdure import (
     RateLimit,
     Singleton,
     Throttle,
+    Timeouts,
     UsageError,
 )
 from tests.engine.flow import instant
@@ -56,6 +58,19 @@ REFUSED: dict[str, Any] = {
         batch=Batch(2, "1s"), idempotency=Idempotency("event.id")
     ),
     "batch= and rate_limit= do not": lambda: instant(batch=Batch(2, "1s"), rate_limit=RateLimit(1, "1s")),
+    "batch= and cancel_on= do not": lambda: instant(batch=Batch(2, "1s"), cancel_on=CancelOn("gone")),
+    'batch= and singleton= with mode="skip" do not': lambda: instant(
+        batch=Batch(2, "1s"), singleton=Singleton()
+    ),
+    "concurrency= counts by 'event.data.who', in which the events of one batch may differ": lambda: instant(
+        batch=Batch(2, "1s"), concurrency=Concurrency(1, key="event.data.who")
+    ),
+    "Timeouts(start=) is over before debounce= lets a run begin": lambda: instant(
+        debounce=Debounce("10m"), timeouts=Timeouts(start="5m")
+    ),
+    "Timeouts(start=) is over before batch= lets a run begin": lambda: instant(
+        batch=Batch(100, "10m"), timeouts=Timeouts(start="10m")
+    ),
     "priority= moves runs that wait, and none does here": lambda: instant(priority=Priority("1")),
     "two limits of steps with scope 'function' and no key": lambda: instant(
         concurrency=[Concurrency(1), Concurrency(2)]

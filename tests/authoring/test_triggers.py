@@ -149,6 +149,12 @@ def test_conditions_without_cel_are_of_equalities_alone(monkeypatch: pytest.Monk
         ),
         (None, "event.v == '1'", "if_= is asked of the events that start it; name them with on="),
         ("a", "event.v ==", "f: the trigger 'a': if_='event.v ==': Syntax error"),
+        (
+            "perdure/function.completed",
+            None,
+            r"is none that the engine sends; these are perdure/function\.finished",
+        ),
+        ("perdure/queue.*", None, "is none that the engine sends"),
     ],
 )
 def test_triggers_that_make_no_sense_are_refused(on: Any, if_: Any, says: str) -> None:

@@ -78,11 +78,12 @@ def test_one_is_made_listed_paused_resumed_and_deleted(shop: App) -> None:
             "next": one["next"],
             "run": None,
             "waiting": 0,
+            "reason": None,
         }
         assert one == known
         paused = parsed("pause", "user-7", "--reason", "on holiday")
-        assert paused == known | {"paused": True, "next": None, "taken_up": True}
-        assert "paused" in perdure("list").stdout
+        assert paused == known | {"paused": True, "next": None, "reason": "on holiday", "taken_up": True}
+        assert "paused: on holiday" in perdure("list").stdout
         assert perdure("resume", "user-7").stdout.startswith("schedule user-7 ticks again, next at ")
         assert perdure("delete", "usr-7").stdout == "there was no schedule usr-7; did you mean 'user-7'?\n"
         assert perdure("delete", "user-7").stdout == "schedule user-7 is deleted\n"

@@ -121,6 +121,7 @@ async def test_a_duration_that_is_none_fails_the_run_or_the_call(duration: Any, 
         await ctx.step.sleep("nap", duration)
 
     failed_with(await run_body(sleeps), UsageError, words)
+    failed_with(await run_body(sleeps), UsageError, "sleep 'nap': ")
     a = app()
 
     @a.function

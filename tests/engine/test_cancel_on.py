@@ -333,6 +333,7 @@ async def test_what_cannot_be_is_refused_where_it_is_declared(options: dict[str,
     ("make", "said"),
     [
         (lambda: CancelOn("order/*"), "has a \\*"),
+        (lambda: CancelOn("perdure/function.failed"), "start functions, and cancel none"),
         (lambda: CancelOn("a", match="nowhere"), "does not start at"),
         (lambda: CancelOn(Cancelled, match="data.nothing"), "has no field 'nothing'"),
         (lambda: CancelOn("a", timeout="soon"), "is not a duration"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from perdure import (
     Timeouts,
     UsageError,
 )
+from perdure.core.limits import DEFAULT_LIMITS
 from perdure.testing import crash_everywhere, environment
 from tests.engine.flow import counted, gates, go, instant, sleeping, sound
 from tests.engine.going_on import app
@@ -69,6 +71,31 @@ async def test_a_run_that_is_run_again_comes_to_its_limits() -> None:
         await env.advance("10s")
         assert await again.status() == "completed"
         assert gates(env) == []
+
+
+async def test_a_rate_limit_counts_on_beside_more_places_than_counts_are_kept() -> None:
+    a = app(limits=replace(DEFAULT_LIMITS, gates_max=2))
+    ran: list[int] = []
+
+    @a.function(on="drip", singleton=Singleton(key="event.data.n"))
+    async def drips(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "7d")
+
+    @a.function(on="go", rate_limit=RateLimit(1, "1h", key="event.data.n"))
+    async def goes(ctx: Context) -> None:
+        ran.append(ctx.event.data["n"])
+
+    async with environment(a, partitions=1) as env:
+        await env.send([{"name": "drip", "data": {"n": n}} for n in range(5)])
+        for n in (1, 1, 2, 2, 3, 3, 1):  # of three counts two are kept
+            await env.send("go", {"n": n})
+            await env.advance("1s")
+        assert ran == [1, 2, 3, 1]
+        await env.crash_worker()
+        await env.start_worker()
+        await env.send("go", {"n": 1})
+        assert ran == [1, 2, 3, 1]
+        sound(env)
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,13 @@ async def test_it_is_paused_and_resumed_and_what_it_left_out_is_gone() -> None:
         await env.advance("90m")
         assert ticks(env) == []
         (hourly, _) = await a.schedules.list()
-        assert (hourly.id, hourly.paused, hourly.next) == ("hourly", True, None)
+        assert (hourly.id, hourly.paused, hourly.next, hourly.reason) == ("hourly", True, None, "a holiday")
         await env.crash_worker()
         await env.start_worker()
         await env.advance("1m")
         assert ticks(env) == []
         await a.schedules.resume("hourly")
+        assert [view.reason for view in await a.schedules.list()] == ["", ""]
         await env.advance("2h")
         assert ticks(env) == ["hourly 02:00", "hourly 03:00"]
 

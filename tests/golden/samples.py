@@ -322,7 +322,7 @@ def samples() -> Samples:
             {"scan": 2, "from": -1, "to": 500, "done": False, "found": [CORRELATE]},
         ),
         "DeadLetter": ("DeadLetter", "what could not be read", LETTER),
-        "Snapshot.13": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
+        "Snapshot.14": ("Snapshot", "the only chunk of a snapshot", SNAPSHOT),
         "Messages": ("Messages", "two messages to one partition", {"messages": [b"one", b"two"]}),
         "PackedState.8": ("PackedState", "runs that only wait, in a snapshot", PACKED),
     }

@@ -81,6 +81,7 @@ PARTITION: Body = {
             "waiting": [T + 1],
             "paused": True,
             "put": COMMANDS["SchedulePut"],
+            "reason": "on holiday",
         }
     ],
 }

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from perdure.authoring import cel
 from perdure.authoring.events import Event, event_name, path_fault
-from perdure.authoring.names import event_name_fault
+from perdure.authoring.names import RESERVED, event_name_fault
 from perdure.core.conditions import WaitCondition
 from perdure.core.durations import Duration, to_us
 from perdure.core.paths import parse_path
@@ -57,6 +57,11 @@ class CancelOn:
         what = f"CancelOn({name!r:.80})"
         if fault := event_name_fault(name, sent=False):
             raise UsageError(f"{what}: the event's name {fault}")
+        if name.startswith(RESERVED):
+            raise UsageError(
+                f"{what}: the engine's own events ({RESERVED}…) start functions, and cancel none; have a function that"
+                " they start send an event of yours"
+            )
         if match is not None and (fault := _path_fault(model, match)):
             raise UsageError(f"{what}: match={match!r:.80}: {fault}")
         try:

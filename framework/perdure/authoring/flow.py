@@ -20,7 +20,7 @@ from perdure.authoring.limits import (
 from perdure.core import conditions
 from perdure.errors import UsageError
 
-__all__ = ["Flow", "check_flow", "flow_of"]
+__all__ = ["Flow", "check_ends", "check_flow", "flow_of"]
 
 Flow = tuple[Limit, ...]
 """A function's flow control, in the order in which a start passes it."""
@@ -57,6 +57,7 @@ def flow_of(
         elif value is not None:
             raise UsageError(f"{what}: {name}={value!r:.80}; use {wanted.__name__}(...)")
     _check_together(what, given, many)
+    _check_batch(what, given, many)
     ordered = sorted(many, key=lambda c: (c.unit == "step", not c.key, c.scope == "app", c.key))
     return (*given.values(), *ordered)
 
@@ -99,6 +100,46 @@ def _check_together(what: str, given: Mapping[str, Limit], many: Sequence[Concur
             raise UsageError(
                 f"{what}: concurrency= has two limits of {item.unit}s with scope {item.scope!r} and {key}; keep the"
                 " smaller one"
+            )
+
+
+def _check_batch(what: str, given: Mapping[str, Limit], many: Sequence[Concurrency]) -> None:
+    """A run of a batch is counted by its first event: by a key, the others have to say the same."""
+    batch, singleton = given.get("batch"), given.get("singleton")
+    if batch is None:
+        return
+    if isinstance(singleton, Singleton) and singleton.mode == "skip":
+        raise UsageError(
+            f'{what}: batch= and singleton= with mode="skip" do not go together: it would drop a batch and all of its'
+            ' events; use Concurrency(1, unit="run"), which lets batches wait'
+        )
+    for name, limit in (*given.items(), *(("concurrency", one) for one in many)):
+        if limit.key not in ("", batch.key):
+            raise UsageError(
+                f"{what}: {name}= counts by {limit.key!r:.80}, in which the events of one batch may differ; give the"
+                " batch the same key=, or count without one"
+            )
+
+
+def check_ends(what: str, flow: Flow, *, cancels: bool, start_us: int) -> None:
+    """Raises UsageError, naming `what`, when what ends its runs makes no sense under its flow control."""
+    for limit in flow:
+        if isinstance(limit, Batch) and cancels:
+            raise UsageError(
+                f"{what}: batch= and cancel_on= do not go together: an event that cancels is about one event, and would"
+                " end the run of all; look for it in the body"
+            )
+        waits = (
+            limit.timeout_us
+            if isinstance(limit, Batch)
+            else limit.period_us
+            if isinstance(limit, Debounce)
+            else 0
+        )
+        if 0 < start_us <= waits:
+            raise UsageError(
+                f"{what}: Timeouts(start=) is over before {limit.kind}= lets a run begin, so that none ever would; make"
+                " it longer, or leave it out"
             )
 
 

@@ -23,7 +23,7 @@ from perdure.authoring.contexts import annotated_models, context_fault
 from perdure.authoring.cron import Cron
 from perdure.authoring.ending import NO_TIMEOUTS, CancelOn, CancelOns, Timeouts, cancels_of, timeouts_of
 from perdure.authoring.events import Event, Received, Tick, event_codec
-from perdure.authoring.flow import Flow, check_flow, flow_of
+from perdure.authoring.flow import Flow, check_ends, check_flow, flow_of
 from perdure.authoring.names import INVOKED, function_id_fault
 from perdure.authoring.payloads import Codec, codec_for
 from perdure.authoring.retry import Retry, retry_of
@@ -158,8 +158,14 @@ def make_function(
         code=version or _source_hash(body),
         where=where,
         event_types=types,
-        flow=flow_of(what, **flow),
+        flow=_limits(what, flow, cancel_on, timeouts),
     )
+
+
+def _limits(what: str, flow: dict[str, Any], cancel_on: CancelOns, timeouts: Timeouts | None) -> Flow:
+    limits = flow_of(what, **flow)
+    check_ends(what, limits, cancels=cancel_on is not None, start_us=timeouts_of(timeouts, what).start_us)
+    return limits
 
 
 def _check_keywords(what: str, flow: dict[str, Any]) -> None:

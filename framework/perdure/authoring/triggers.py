@@ -10,7 +10,8 @@ from typing import Any, cast
 from perdure.authoring import cel
 from perdure.authoring.cron import Cron
 from perdure.authoring.events import Event, Received, event_name, path_fault
-from perdure.authoring.names import event_name_fault
+from perdure.authoring.names import RESERVED, event_name_fault
+from perdure.core import routing
 from perdure.errors import UsageError
 
 __all__ = ["If", "On", "Trigger", "TriggerInput", "crons_of", "event_types", "triggers_of"]
@@ -127,13 +128,21 @@ def event_types(triggers: tuple[Trigger, ...]) -> Mapping[str, type[Event] | Non
 
 def _pattern_fault(pattern: object) -> str | None:
     if not isinstance(pattern, str) or "*" not in pattern:
-        return event_name_fault(pattern, sent=False)
+        return event_name_fault(pattern, sent=False) or _own_fault(pattern)
     prefix = pattern[:-1]
     if "*" in prefix or not pattern.endswith("*"):
         return "has a * before its end; a wildcard stands at the end: 'order/*'"
     if prefix[-1:] not in ("/", ".") or not prefix.strip("/."):
         return "has a * that is not a segment of its own; write it like 'order/*' or 'order/item.*'"
-    return event_name_fault(prefix, sent=False)
+    return event_name_fault(prefix, sent=False) or _own_fault(pattern)
+
+
+def _own_fault(pattern: object) -> str | None:
+    if not isinstance(pattern, str) or not pattern.startswith(RESERVED):
+        return None
+    if any(routing.matches(pattern, name) for name in routing.OWN_EVENTS):
+        return None
+    return f"is none that the engine sends; these are {', '.join(routing.OWN_EVENTS)}"
 
 
 def _condition_fault(if_: object, model: type[Event] | None) -> str | None:

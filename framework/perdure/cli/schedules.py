@@ -24,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+REASON_WIDTH = 40
+
 IdArgument = Annotated[
     str,
     typer.Argument(
@@ -308,6 +310,7 @@ def _json(view: ScheduleView) -> dict[str, Any]:
         "next": None if view.next is None else view.next.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "run": view.run or None,
         "waiting": view.waiting,
+        "reason": view.reason or None,
     }
 
 
@@ -325,12 +328,13 @@ def _show(found: list[ScheduleView]) -> None:
     from time import time_ns
 
     from perdure.cli.showing import console, printed, table
-    from perdure.cli.wording import moment, short_id
+    from perdure.cli.wording import cut, moment, short_id
 
     made = table("SCHEDULE", "FUNCTION", "CRON", "NEXT", "LAST RUN", "MADE BY")
     now = time_ns() // 1_000
     for view in found:
-        due = "paused" if view.next is None else moment(int(view.next.timestamp() * 1_000_000), now)
+        paused = f"paused: {cut(view.reason, REASON_WIDTH)}" if view.reason else "paused"
+        due = paused if view.next is None else moment(int(view.next.timestamp() * 1_000_000), now)
         run = short_id(view.run) if view.run else ""
         made.add_row(view.id, view.function, str(view.cron), due, run, "code" if view.declared else "create")
     printed(console(), made)

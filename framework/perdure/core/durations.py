@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from perdure.errors import UsageError
 
-__all__ = ["DURATION_US_MAX", "Duration", "from_us", "instant_us", "to_us"]
+__all__ = ["DURATION_US_MAX", "Duration", "from_us", "instant_us", "named_us", "to_us"]
 
 Duration = str | int | float | timedelta
 """A length of time: `"7d"`, `"1h30m"`, `"250ms"`, a number of seconds, or a timedelta."""
@@ -56,6 +56,14 @@ def to_us(value: Duration) -> int:
         raise UsageError(f"{value} is not a duration; {_FORMS}")
     # Through the shortest decimal that reads as this float: 2.3 is 2,300,000 and not one more or less.
     return _bounded(_ceil(Decimal(repr(value)) * SECOND_US), value)
+
+
+def named_us(what: str, value: Duration) -> int:
+    """As `to_us`; what it raises begins with `what`, so that somebody finds the call."""
+    try:
+        return to_us(value)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from None
 
 
 def instant_us(value: datetime | str | int | float, *, what: str = "the time") -> int:

@@ -245,6 +245,9 @@ class Restoring:
             state.ended = deque((time, run, aging.run_bytes(runs[run])) for time, run, _ in state.ended)
         state.ended_bytes = sum(size for _, _, size in state.ended)
         state.gates_expiring = [(gate.expires, key) for key, gate in state.gates.items() if gate.expires]
+        state.gates_idle = {
+            key for key, gate in state.gates.items() if gate.expires and not (gate.waiting or gate.held)
+        }
         heapq.heapify(state.gates_expiring)
         return state, self._covers
 
@@ -324,18 +327,13 @@ def partition_body(state: PartitionState) -> Body:
         "unclean": state.unclean,
         "alone": state.alone,
         "forgotten": state.forgotten,
-        "schedules": [
-            {
-                "id": i,
-                "last": s.last,
-                "run": s.run,
-                "waiting": list(s.waiting),
-                "paused": s.paused,
-                "put": s.put,
-            }
-            for i, s in state.schedules.items()
-        ],
+        "schedules": [_schedule_body(known, schedule) for known, schedule in state.schedules.items()],
     }
+
+
+def _schedule_body(known: str, schedule: Schedule) -> Body:
+    body: Body = {name: getattr(schedule, name) for name in ("last", "run", "paused", "put", "reason")}
+    return body | {"id": known, "waiting": list(schedule.waiting)}
 
 
 def _partition(body: Body, limits: Limits) -> PartitionState:
@@ -374,7 +372,9 @@ def _partition(body: Body, limits: Limits) -> PartitionState:
     state.armed = {(a["name"], a["path"]): a["since"] for a in body["armed"]}
     state.announced = {(a["name"], a["path"]): a["since"] for a in body["announced"]}
     for s in body["schedules"]:
-        state.schedules[s["id"]] = Schedule(s["last"], s["run"], s["waiting"], s["paused"], s["put"])
+        state.schedules[s["id"]] = Schedule(
+            s["last"], s["run"], s["waiting"], s["paused"], s["put"], s["reason"]
+        )
     for s in body["scans"]:
         state.scans[s["id"]] = Scan(s["name"], s["path"], s["value"], s["since"], s["cursor"], s["to"])
     return state

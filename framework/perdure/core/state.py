@@ -72,6 +72,8 @@ class Schedule:
     paused: bool = False
     put: dict[str, Any] | None = None
     """What it is (`perdure.SchedulePut`), if it was made at run time."""
+    reason: str = ""
+    """Why it is paused, as somebody said."""
 
 
 class Cut(Protocol):
@@ -181,6 +183,8 @@ class PartitionState:
     """Not state: a config, and those of its functions whose runs events or the clock may cancel."""
     gates_expiring: list[tuple[int, GateKey]] = field(default_factory=list[tuple[int, GateKey]])
     """Not state: a heap of when gates will be forgotten; some of it is out of date."""
+    gates_idle: set[GateKey] = field(default_factory=set[GateKey])
+    """Not state: gates where nobody waits and nobody is, which only count what was."""
     limiting: tuple[object, Mapping[str, Any]] = (None, _NOTHING)
     """Not state: a config, and the limits of its functions."""
     local: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque[tuple[str, dict[str, Any]]])

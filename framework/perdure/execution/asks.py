@@ -12,7 +12,7 @@ from perdure.authoring.names import INVOKED
 from perdure.authoring.payloads import codec_of
 from perdure.authoring.sending import EventInput, to_event
 from perdure.core import ops, payload
-from perdure.core.durations import Duration, instant_us, to_us
+from perdure.core.durations import Duration, instant_us, named_us
 from perdure.core.ids import digest
 from perdure.core.ops import EventData, Op
 from perdure.errors import EncodingError, RunCancelled, StepError, StepTimeout, UsageError
@@ -53,7 +53,8 @@ def read_step(pending: PendingStep, op: Op) -> Any:
 def ask_sleep(desk: Desk, step_id: str, duration: Duration) -> Pending:
     """A timer that is due when `duration` has passed since this turn."""
     key = desk.next_key(desk.here(), step_id)
-    return opened(desk, PendingTimer(key, desk.future(), desk.now_us + to_us(duration)))
+    due = desk.now_us + named_us(f"sleep {step_id!r}", duration)
+    return opened(desk, PendingTimer(key, desk.future(), due))
 
 
 def ask_sleep_until(desk: Desk, step_id: str, when: datetime) -> Pending:
@@ -84,7 +85,8 @@ def ask_child(
             "a function that invokes itself needs an end, a long chain is made with ctx.step.start or restart_with"
         )
     fields = _child_fields(desk, key, f"invoke {step_id!r}", function, data)
-    fields["due"] = None if timeout is None else desk.now_us + to_us(timeout)
+    what = f"invoke {step_id!r}: timeout"
+    fields["due"] = None if timeout is None else desk.now_us + named_us(what, timeout)
     fields["parent_close"] = parent_close
     pending = PendingChild(key, desk.future(), fields)
     desk.open(pending)

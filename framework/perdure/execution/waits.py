@@ -13,7 +13,7 @@ from perdure.authoring.functions import event_model
 from perdure.authoring.names import RESERVED, event_name_fault, text_fault
 from perdure.core import ops, payload
 from perdure.core.conditions import Pair, WaitCondition, parse_wait, value_at
-from perdure.core.durations import Duration, to_us
+from perdure.core.durations import Duration, named_us
 from perdure.core.ids import digest
 from perdure.core.ops import EventData, Op
 from perdure.core.paths import event_view, match_value
@@ -84,12 +84,17 @@ def ask_event(
     lookback: Duration | None,
 ) -> Pending:
     """A wait for an event."""
+    what = f"wait_for_event {step_id!r}"
     key = desk.next_key(desk.here(), step_id)
     name = event if isinstance(event, str) else event_name(event)
     if fault := event_name_fault(name, sent=False) or _reserved_fault(name):
-        raise UsageError(f"wait_for_event {step_id!r}: the event name {name!r:.80} {fault}")
-    fields = _wait_fields(desk, timeout)
-    fields |= {"event": name, "path": match, "lookback": None if lookback is None else to_us(lookback)}
+        raise UsageError(f"{what}: the event name {name!r:.80} {fault}")
+    fields = _wait_fields(desk, what, timeout)
+    fields |= {
+        "event": name,
+        "path": match,
+        "lookback": None if lookback is None else named_us(f"{what}: lookback", lookback),
+    }
     if match is not None:
         found, fields["value"] = match_value(event_view(desk.start.event), match)
         if not isinstance(event, str) and (fault := path_fault(event, match)):
@@ -215,7 +220,7 @@ def ask_signal(desk: Desk, step_id: str, name: str, timeout: Duration | None) ->
     key = desk.next_key(desk.here(), step_id)
     if not name:
         raise UsageError(f"wait_for_signal {step_id!r}: a signal needs a name")
-    fields = _wait_fields(desk, timeout)
+    fields = _wait_fields(desk, f"wait_for_signal {step_id!r}", timeout)
     fields["signal"] = name
     return opened(desk, PendingWait(key, desk.future(), fields))
 
@@ -254,6 +259,6 @@ def _check_size(desk: Desk, data: bytes, what: str) -> None:
         )
 
 
-def _wait_fields(desk: Desk, timeout: Duration | None) -> dict[str, Any]:
-    due = None if timeout is None else desk.now_us + to_us(timeout)
+def _wait_fields(desk: Desk, what: str, timeout: Duration | None) -> dict[str, Any]:
+    due = None if timeout is None else desk.now_us + named_us(f"{what}: timeout", timeout)
     return {"event": None, "signal": None, "path": None, "value": None, "due": due, "lookback": None}

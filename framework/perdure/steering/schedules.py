@@ -41,6 +41,8 @@ class ScheduleView:
     """The newest run that it started; empty when there was none."""
     waiting: int
     """Ticks that wait for that run to end."""
+    reason: str = ""
+    """Why it is paused, as somebody said."""
 
 
 class Schedules:
@@ -141,6 +143,7 @@ class Schedules:
             None if schedule.paused else from_us(due),
             schedule.run,
             len(schedule.waiting),
+            schedule.reason,
         )
 
     async def _ask(self, known: str, wish: str, reason: str = "") -> str:

@@ -107,23 +107,27 @@ def _in_force(state: PartitionState) -> Mapping[str, Body]:
 
 
 def forget(state: PartitionState) -> None:
-    """Drops gates of which nothing has to be known any more, and the oldest when there are too many."""
-    heap = state.gates_expiring
-    while heap and (heap[0][0] <= state.time or len(state.gates) > state.limits.gates_max):
+    """Drops gates of which nothing has to be known any more, and of those that only count, the oldest when there are
+    too many."""
+    heap, idle = state.gates_expiring, state.gates_idle
+    while heap and (heap[0][0] <= state.time or len(idle) > state.limits.gates_max):
         expires, key = heapq.heappop(heap)
-        gate = state.gates.get(key)
-        if gate is not None and gate.expires == expires and not (gate.waiting or gate.held):
+        if key in idle and state.gates[key].expires == expires:
             del state.gates[key]
+            idle.discard(key)
 
 
 def _settled(state: PartitionState, gate: Gate) -> None:
     """What is left of a gate after something has happened there."""
     if gate.waiting or gate.held:
+        state.gates_idle.discard(gate.name)
         return
     gate.due = None
     if gate.expires <= state.time:
         state.gates.pop(gate.name, None)
+        state.gates_idle.discard(gate.name)
         return
+    state.gates_idle.add(gate.name)
     heap = state.gates_expiring
     heapq.heappush(heap, (gate.expires, gate.name))
     if len(heap) > 2 * len(state.gates) + SPARE:

@@ -72,14 +72,14 @@ def _put(state: PartitionState, fact: Fact, known: str, found: Schedule | None, 
     return None
 
 
-def _pause(_state: PartitionState, _fact: Fact, _known: str, found: Schedule) -> str | None:
-    found.paused = True
+def _pause(_state: PartitionState, fact: Fact, _known: str, found: Schedule) -> str | None:
+    found.paused, found.reason = True, fact.body["body"][1]["reason"]
     return None
 
 
 def _resume(_state: PartitionState, fact: Fact, _known: str, found: Schedule) -> str | None:
     if found.paused:
-        found.paused, found.last = False, max(found.last, fact.ts)
+        found.paused, found.reason, found.last = False, "", max(found.last, fact.ts)
     return None
 
 
