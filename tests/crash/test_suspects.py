@@ -41,7 +41,7 @@ def died(story: verdict.Story) -> list[str]:
     """The functions of runs that were failed because a step of theirs had killed its worker."""
     found = [run for run in story.runs() if run.error is not None]
     return [
-        run.function for run in found if run.error is not None and "the worker died" in run.error["message"]
+        run.function for run in found if run.error is not None and "its worker died" in run.error["message"]
     ]
 
 
