@@ -64,7 +64,9 @@ def test_a8_of_one_poison_among_20_neighbours_the_poison_is_found(place: Callabl
     assert not story.faults
     assert died(story) == ["poisoned"]
     assert [run.status for run in story.runs() if run.function == "neighbour"] == ["completed"] * NEIGHBOURS
-    assert alone(story, "/poison") >= 3  # 4 now and then: one of these deaths is not yet counted by the next owner
+    assert (
+        alone(story, "/poison") >= 3
+    )  # 4 now and then: one of these deaths is not yet counted by the next owner
     (run,) = [run for run in story.runs() if run.function == "poisoned"]
     begins = [line for line in lines if line.key == ids.idempotency_key(run.id, "/poison", "crash")]
     assert len(begins) == deaths  # every death was its own; it was not begun once more

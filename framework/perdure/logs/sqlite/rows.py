@@ -192,6 +192,10 @@ def read(
         if size > bytes_max and entries:
             cursor.close()
             return entries, size
+        if row < expected:  # of a copy whose pages were read at different times
+            cursor.close()
+            entries.append(_damaged(expected, 0, "is not where it belongs"))
+            return entries, size
         if row != expected:
             _tell_missing(connection, slot, expected, row, entries)
         expected = row + 1
