@@ -73,9 +73,8 @@ class App:
     """An app: its functions, and the way to its log.
 
     `name` names the journal. On Kafka the apps of a namespace share events and nothing else; a file or `memory:` is one
-    app's. `log` is a URL (`sqlite:///path`,
-    `memory:`), else `PERDURE_LOG`, else `.perdure/log.db` at the project's root. Nothing is opened before it is needed.
-    `payloads` says how values are compressed, encrypted and stored.
+    app's. `log` is a URL (`sqlite:///path`, `memory:`), else `PERDURE_LOG`, else `.perdure/log.db` at the project's
+    root. Nothing is opened before it is needed. `payloads` says how values are compressed, encrypted and stored.
     """
 
     def __init__(

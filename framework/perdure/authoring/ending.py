@@ -10,7 +10,7 @@ from perdure.authoring import cel
 from perdure.authoring.events import Event, event_name, path_fault
 from perdure.authoring.names import RESERVED, event_name_fault
 from perdure.core.conditions import WaitCondition
-from perdure.core.durations import Duration, to_us
+from perdure.core.durations import Duration, named_us, to_us
 from perdure.core.paths import parse_path
 from perdure.errors import UsageError
 
@@ -64,10 +64,7 @@ class CancelOn:
             )
         if match is not None and (fault := _path_fault(model, match)):
             raise UsageError(f"{what}: match={match!r:.80}: {fault}")
-        try:
-            timeout_us = 0 if timeout is None else to_us(timeout)
-        except UsageError as error:
-            raise UsageError(f"{what}: timeout: {error}") from None
+        timeout_us = 0 if timeout is None else named_us(f"{what}: timeout", timeout)
         if timeout is not None and not timeout_us:
             raise UsageError(
                 f"{what}: timeout={timeout!r} is no time at all; leave it out for the run's whole life"
@@ -109,10 +106,7 @@ class Timeouts:
             value = getattr(self, name)
             if value is None:
                 continue
-            try:
-                us = to_us(value)
-            except UsageError as error:
-                raise UsageError(f"Timeouts({name}={value!r}): {error}") from None
+            us = named_us(f"Timeouts({name}={value!r})", value)
             if us < (START_US_MIN if name == "start" else 1):
                 least = "at least 1s" if name == "start" else "more than nothing"
                 raise UsageError(f"Timeouts({name}={value!r}): use {least}, or leave it out")

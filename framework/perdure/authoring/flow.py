@@ -129,14 +129,10 @@ def check_ends(what: str, flow: Flow, *, cancels: bool, start_us: int) -> None:
                 f"{what}: batch= and cancel_on= do not go together: an event that cancels is about one event, and would"
                 " end the run of all; look for it in the body"
             )
-        waits = (
-            limit.timeout_us
-            if isinstance(limit, Batch)
-            else limit.period_us
-            if isinstance(limit, Debounce)
-            else 0
-        )
-        if 0 < start_us <= waits:
+        if not isinstance(limit, Batch | Debounce):
+            continue
+        gathers_us = limit.timeout_us if isinstance(limit, Batch) else limit.period_us
+        if 0 < start_us <= gathers_us:
             raise UsageError(
                 f"{what}: Timeouts(start=) is over before {limit.kind}= lets a run begin, so that none ever would; make"
                 " it longer, or leave it out"

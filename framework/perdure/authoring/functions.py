@@ -141,6 +141,8 @@ def make_function(
     triggers = triggers_of(events, what, if_=if_)
     _check_context(body, _is_async(body), triggers, crons, what)
     types = event_types(_all_triggers(triggers, crons))
+    ends, limits = timeouts_of(timeouts, what), flow_of(what, **flow)
+    check_ends(what, limits, cancels=cancel_on is not None, start_us=ends.start_us)
     return Function(
         id=id,
         name=name or id,
@@ -153,19 +155,13 @@ def make_function(
         on_failure=None if on_failure is None else _handler(on_failure, id, version, what),
         on_error=on_error,
         cancel_on=cancels_of(cancel_on, set(types.values()), what),
-        timeouts=timeouts_of(timeouts, what),
+        timeouts=ends,
         kind=kind,
         code=version or _source_hash(body),
         where=where,
         event_types=types,
-        flow=_limits(what, flow, cancel_on, timeouts),
+        flow=limits,
     )
-
-
-def _limits(what: str, flow: dict[str, Any], cancel_on: CancelOns, timeouts: Timeouts | None) -> Flow:
-    limits = flow_of(what, **flow)
-    check_ends(what, limits, cancels=cancel_on is not None, start_us=timeouts_of(timeouts, what).start_us)
-    return limits
 
 
 def _check_keywords(what: str, flow: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal, TypedDict, cast, get_args
 
 from perdure.authoring import cel
 from perdure.core import paths
-from perdure.core.durations import DAY_US, SECOND_US, Duration, to_us
+from perdure.core.durations import DAY_US, SECOND_US, Duration, named_us
 from perdure.errors import UsageError
 
 __all__ = [
@@ -80,15 +80,10 @@ class Limit:
     def _period(
         self, name: str, value: Duration, *, least: int = SECOND_US, most: int = PERIOD_US_MAX
     ) -> int:
-        try:
-            us = to_us(value)
-        except UsageError as error:
-            raise UsageError(f"{type(self).__name__}({name}={value!r:.40}): {error}") from None
+        what = f"{type(self).__name__}({name}={value!r:.40})"
+        us = named_us(what, value)
         if not least <= us <= most:
-            raise UsageError(
-                f"{type(self).__name__}({name}={value!r:.40}): a time from {least / SECOND_US:g} s to"
-                f" {most / DAY_US:g} days"
-            )
+            raise UsageError(f"{what}: a time from {least / SECOND_US:g} s to {most / DAY_US:g} days")
         return us
 
     def _choice(self, name: str, value: object, known: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from perdure.core.durations import DURATION_US_MAX, Duration, to_us
+from perdure.core.durations import DURATION_US_MAX, Duration, named_us, to_us
 from perdure.errors import EncodingError, NonRetriableError, PayloadTooLarge, RetryAfterError, UsageError
 
 __all__ = ["RETRIES_MAX", "Retry", "next_delay", "retry_of"]
@@ -159,7 +159,4 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _duration(name: str, value: Duration) -> None:
-    try:
-        to_us(value)
-    except UsageError as error:
-        raise UsageError(f"Retry({name}={value!r}): {error}") from None
+    named_us(f"Retry({name}={value!r})", value)

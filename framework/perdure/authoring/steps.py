@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar, overload
 
 from perdure.authoring.annotations import display_name, target_of
 from perdure.authoring.retry import Retry, retry_of
-from perdure.core.durations import Duration, to_us
+from perdure.core.durations import Duration, named_us
 from perdure.errors import UsageError
 
 __all__ = ["DEFAULT_OPTIONS", "Executor", "StepOptions", "make_options", "options_of", "step"]
@@ -130,10 +130,7 @@ def options_of(fn: Callable[..., Any]) -> StepOptions:
 def _positive(value: Duration | None, name: str, what: str) -> int | None:
     if value is None:
         return None
-    try:
-        us = to_us(value)
-    except UsageError as error:
-        raise UsageError(f"{what}: {name}={value!r}: {error}") from None
+    us = named_us(f"{what}: {name}={value!r}", value)
     if us == 0:
         raise UsageError(f"{what}: {name}=0 would stop each attempt at once; leave it out for none")
     return us

@@ -238,16 +238,16 @@ class Restoring:
         state.kept = deque(sorted(arrivals))
         kept = (correlate for cell in cells.values() for _, correlate in cell.kept)
         state.kept_bytes = sum(map(aging.kept_bytes, kept))
-        if any(
-            not size for _, _, size in state.ended
-        ):  # written before sizes were noted, when none was packed
+        if not all(
+            size for _, _, size in state.ended
+        ):  # written before these were noted, when none was packed
             runs = state.runs.plain
-            state.ended = deque((time, run, aging.run_bytes(runs[run])) for time, run, _ in state.ended)
+            sized = ((time, run, aging.run_bytes(runs[run])) for time, run, _ in state.ended if run in runs)
+            state.ended = deque(sized)
         state.ended_bytes = sum(size for _, _, size in state.ended)
-        state.gates_expiring = [(gate.expires, key) for key, gate in state.gates.items() if gate.expires]
-        state.gates_idle = {
-            key for key, gate in state.gates.items() if gate.expires and not (gate.waiting or gate.held)
-        }
+        idle = {key: g.expires for key, g in state.gates.items() if g.expires and not (g.waiting or g.held)}
+        state.gates_idle = set(idle)
+        state.gates_expiring = [(expires, key) for key, expires in idle.items()]
         heapq.heapify(state.gates_expiring)
         return state, self._covers
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import lru_cache
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from perdure.authoring.limits import plain_path
 from perdure.core import conditions, paths, payload
 from perdure.core.durations import SECOND_US
 from perdure.core.facts import Fact
+from perdure.core.fold.gates import JOINING
 from perdure.core.ops import EventData, Failure
 from perdure.core.state import STILL, Run
 from perdure.engine.life import Life
@@ -22,6 +23,8 @@ from perdure.payloads.records import Opener
 PER_RECORD = 250
 UNABLE_US = 1_000_000
 PRIORITY_MAX_S = 600
+OF_EVENTS = JOINING | {"rate", "idempotency"}
+"""Limits on what events start, not on what runs at once."""
 _NAMES = {
     "idempotency": "Idempotency",
     "rate": "RateLimit",
@@ -184,10 +187,6 @@ class Admissions:
             self._later()
 
 
-_FOR_EVENTS = frozenset({"rate", "idempotency", "debounce", "batch"})
-"""Limits on what events start, not on what runs at once."""
-
-
 def _ask(run: Run, event: EventData, limits: Any) -> dict[str, Any]:
     """What a run's event says of its flow control (`perdure.AdmissionAsk`).
 
@@ -206,13 +205,18 @@ def _ask(run: Run, event: EventData, limits: Any) -> dict[str, Any]:
         if limit["kind"] == "priority":
             priority = cast("int", value)
             values.append(None)
-        elif limit["kind"] in ("debounce", "batch") and run.parent is not None:
-            values.append(None)  # somebody waits for this very run
-        elif limit["kind"] in _FOR_EVENTS and run.repeats:
-            values.append(None)  # somebody asks for this very run, and its event was counted before
+        elif limit["kind"] in _passed_by(run):
+            values.append(None)
         else:
             values.append(cast("bytes | None", value))
     return {"run": run.id, "values": values, "priority": priority, "fault": None}
+
+
+def _passed_by(run: Run) -> Set[str]:
+    """The kinds of limits that do not hold for a run, since somebody waits for, or asks for, this very one."""
+    if run.repeats:
+        return OF_EVENTS  # its event was counted before
+    return JOINING if run.parent is not None else frozenset()
 
 
 def _view(event: EventData) -> View:

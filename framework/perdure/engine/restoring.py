@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from perdure.core.limits import DEFAULT_LIMITS, Limits
@@ -62,37 +63,42 @@ async def newest(
     """
     first, end = bounds
     for name in reversed(await services.log.snapshots(number)):
-        shelf = FileShelf()
-        try:
-            await turn.wait()  # of large ones, one is in memory
-            chunks = await services.log.get_snapshot(number, name)
-            size = sum(map(len, chunks))
-            if size < apart.LONG_SNAPSHOT_BYTES:
-                turn.over()
+        with ExitStack() as unused:
+            shelf = FileShelf()
+            unused.callback(shelf.close)
             try:
-                state, covers = await restored(chunks, limits, shelf)
-            except OSError as error:
+                await turn.wait()  # of large ones, one is in memory
+                chunks = await services.log.get_snapshot(number, name)
+                size = sum(map(len, chunks))
+                if size < apart.LONG_SNAPSHOT_BYTES:
+                    turn.over()
+                state, covers = await _restored_somewhere(services, number, chunks, limits, shelf)
+            except (EncodingError, LogError) as error:
                 services.trouble(
-                    f"packed runs of partition {number} do not fit the disk for temporary files, and stay in memory",
-                    error,
+                    f"snapshot {name} of partition {number} is damaged; an older one is tried", error
                 )
-                state, covers = await restored(chunks, limits)
-        except (EncodingError, LogError) as error:
-            shelf.close()
-            services.trouble(
-                f"snapshot {name} of partition {number} is damaged; an older one is tried", error
-            )
-            continue
-        except BaseException:
-            shelf.close()
-            raise
-        if first <= covers <= end:
-            return Restored(state, covers, size, shelf)
-        shelf.close()
-        if covers > end:
-            raise LogError(
-                f"partition {number}: the journal ends at {end}, and a snapshot covers it up to {covers}: it was"
-                " truncated, or deleted and made anew. Restore the log from a backup, or begin with another namespace."
-                " The partition is left alone until then."
-            )
+                continue
+            if covers > end:
+                raise LogError(
+                    f"partition {number}: the journal ends at {end}, and a snapshot covers it up to {covers}: it was"
+                    " truncated, or deleted and made anew. Restore the log from a backup, or begin with another"
+                    " namespace. The partition is left alone until then."
+                )
+            if covers >= first:
+                unused.pop_all()
+                return Restored(state, covers, size, shelf)
     return None
+
+
+async def _restored_somewhere(
+    services: Services, number: int, chunks: Sequence[bytes], limits: Limits, shelf: Shelf
+) -> tuple[PartitionState, int]:
+    """With what is packed on the shelf; in memory where that has no room."""
+    try:
+        return await restored(chunks, limits, shelf)
+    except OSError as error:
+        services.trouble(
+            f"packed runs of partition {number} do not fit the disk for temporary files, and stay in memory",
+            error,
+        )
+        return await restored(chunks, limits)

@@ -131,7 +131,7 @@ def _settled(state: PartitionState, gate: Gate) -> None:
     heap = state.gates_expiring
     heapq.heappush(heap, (gate.expires, gate.name))
     if len(heap) > 2 * len(state.gates) + SPARE:
-        heap[:] = [(g.expires, key) for key, g in state.gates.items() if g.expires]
+        heap[:] = [(state.gates[key].expires, key) for key in state.gates_idle]
         heapq.heapify(heap)
 
 
